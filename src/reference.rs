@@ -1,0 +1,237 @@
+//! The oracle: forward propagation through time as naive loops.
+//!
+//! Generic over f32 and f64, every option, no cleverness; the engine and the CPU path are checked
+//! against it and it is never optimised. The equations stand beside the loops:
+//!
+//! ```text
+//! gx = W_ih·x_t + b_ih          gh = W_hh·h_{t-1} + b_hh          (PyTorch nn.RNN, nn.LSTM, nn.GRU)
+//! h_t, c_t = step(gx, gh, h_{t-1}, c_{t-1})                       (src/cell)
+//! h_t := W_hr·h_t                                                 (LSTM projection; Sak et al. 2014)
+//! y_t = g(W_y·h_t + b_y)                                          (output layer)
+//! ```
+//! The reverse direction of a row with `len` valid steps starts at t = len − 1 and ends at t = 0;
+//! padding is never read.
+
+use crate::batch::{Batch, Layout, RunOptions, ZeroLength};
+use crate::cell::{self, Cell, Real};
+use crate::error::Result;
+use crate::model::{Activation, DirectionWeights, Head, HeadSteps, Input, LayerSpec, Model};
+use crate::tensor::Tensor;
+
+/// What the oracle gives: [`crate::Output`] in the precision of the computation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReferenceOutput<F> {
+    /// As [`crate::Output::output`].
+    pub output: Tensor<F>,
+    /// Per layer `[D, B, R]`.
+    pub h: Vec<Tensor<F>>,
+    /// Per layer `[D, B, H]`; `None` for cells without a cell state.
+    pub c: Vec<Option<Tensor<F>>>,
+}
+
+/// Runs `batch` through `model` in the precision of `F`.
+///
+/// # Errors
+/// `Shape` when the batch does not fit the model.
+pub fn run<F: Real>(
+    model: &Model,
+    batch: &Batch,
+    options: &RunOptions,
+) -> Result<ReferenceOutput<F>> {
+    batch.check_fits(model)?;
+    let rows = batch.batch_size();
+    // One list of rows [len][features] per sequence: no padding exists in here.
+    let mut sequences: Vec<Vec<Vec<F>>> = (0..rows).map(|b| read(model, batch, b)).collect();
+    let (mut h_n, mut c_n) = (Vec::new(), Vec::new());
+    for (index, layer) in model.layers().iter().enumerate() {
+        let spec = layer.spec();
+        let directions = spec.direction.count();
+        let mut h_last = Tensor::zeros([directions, rows, spec.state_size()]);
+        let mut c_last = Tensor::zeros([directions, rows, spec.hidden_size]);
+        for (b, sequence) in sequences.iter_mut().enumerate() {
+            let mut outputs = vec![Vec::new(); sequence.len()];
+            for (d, weights) in layer.directions().iter().enumerate() {
+                let mut state = initial_state(spec, batch, index, d, b);
+                let mut order: Vec<usize> = (0..sequence.len()).collect();
+                if spec.direction.is_reverse(d) {
+                    order.reverse();
+                }
+                for t in order {
+                    state = step(spec, weights, &sequence[t], &state);
+                    // (forward, reverse) on the feature axis: forward filled its part before.
+                    outputs[t].extend_from_slice(&state.h);
+                }
+                if sequence.is_empty() && options.zero_length == ZeroLength::Zeros {
+                    state = State::zeros(spec);
+                }
+                put(&mut h_last, d * rows + b, &state.h);
+                put(&mut c_last, d * rows + b, &state.c);
+            }
+            *sequence = outputs;
+        }
+        h_n.push(h_last);
+        c_n.push(spec.cell.has_c().then_some(c_last));
+    }
+    let output = finish(model, batch, options, &sequences);
+    Ok(ReferenceOutput { output, h: h_n, c: c_n })
+}
+
+fn read<F: Real>(model: &Model, batch: &Batch, b: usize) -> Vec<Vec<F>> {
+    let widen = |values: &[f32]| values.iter().map(|v| F::from_f32(*v)).collect::<Vec<F>>();
+    let token = |t| batch.token(b, t).map_or(0, |id| usize::try_from(id).unwrap_or(usize::MAX));
+    (0..batch.length(b))
+        .map(|t| match model.input() {
+            Input::Dense { .. } => widen(batch.features(b, t)),
+            Input::Embedding { table } => widen(table.row(token(t))),
+            Input::OneHot { vocab } => {
+                let mut row = vec![F::default(); *vocab];
+                row[token(t)] = F::ONE;
+                row
+            }
+        })
+        .collect()
+}
+
+/// The state of one row in one direction of one layer.
+#[derive(Clone)]
+struct State<F> {
+    /// h, width R.
+    h: Vec<F>,
+    /// c, width H; carried along as zeros by cells without one.
+    c: Vec<F>,
+}
+
+impl<F: Real> State<F> {
+    fn zeros(spec: &LayerSpec) -> Self {
+        Self { h: vec![F::default(); spec.state_size()], c: vec![F::default(); spec.hidden_size] }
+    }
+}
+
+fn initial_state<F: Real>(
+    spec: &LayerSpec,
+    batch: &Batch,
+    layer: usize,
+    d: usize,
+    b: usize,
+) -> State<F> {
+    let mut state = State::zeros(spec);
+    if let Some(initial) = batch.initial() {
+        let row = d * batch.batch_size() + b;
+        let widen = |tensor: &Tensor| tensor.row(row).iter().map(|v| F::from_f32(*v)).collect();
+        state.h = widen(&initial.h[layer]);
+        if let Some(c) = &initial.c[layer] {
+            state.c = widen(c);
+        }
+    }
+    state
+}
+
+fn step<F: Real>(
+    spec: &LayerSpec,
+    weights: &DirectionWeights,
+    x: &[F],
+    before: &State<F>,
+) -> State<F> {
+    let (hidden, gates) = (spec.hidden_size, spec.cell.gates());
+    let gx = affine(&weights.weight_ih, weights.bias_ih.as_ref(), x);
+    let mut gh = affine(&weights.weight_hh, weights.bias_hh.as_ref(), &before.h);
+    if spec.cell == Cell::GruResetBefore {
+        // n's hidden product takes r⊙h in place of h.
+        let reset: Vec<F> =
+            (0..hidden).map(|u| cell::reset_gate(gx[u], gh[u]) * before.h[u]).collect();
+        let candidate = affine(&weights.weight_hh, weights.bias_hh.as_ref(), &reset);
+        gh[2 * hidden..].copy_from_slice(&candidate[2 * hidden..]);
+    }
+    let mut after = State { h: vec![F::default(); hidden], c: vec![F::default(); hidden] };
+    for u in 0..hidden {
+        // With projection the old h has width P and no point-wise cell reads it (LSTM only).
+        let mut states = [before.h.get(u).copied().unwrap_or_default(), before.c[u]];
+        let gate = |all: &[F]| (0..gates).map(|g| all[g * hidden + u]).collect::<Vec<F>>();
+        cell::step(spec.cell, &gate(&gx), &gate(&gh), &mut states);
+        after.h[u] = states[0];
+        after.c[u] = if spec.cell.has_c() { states[1] } else { F::default() };
+    }
+    if let Some(projection) = &weights.weight_hr {
+        after.h = affine(projection, None, &after.h);
+    }
+    after
+}
+
+/// Computes `W·x + b` for W `[rows, in]`.
+fn affine<F: Real>(weight: &Tensor, bias: Option<&Tensor>, x: &[F]) -> Vec<F> {
+    (0..weight.shape()[0])
+        .map(|row| {
+            let mut sum = bias.map_or_else(F::default, |bias| F::from_f32(bias.data()[row]));
+            for (w, v) in weight.row(row).iter().zip(x) {
+                sum += F::from_f32(*w) * *v;
+            }
+            sum
+        })
+        .collect()
+}
+
+fn finish<F: Real>(
+    model: &Model,
+    batch: &Batch,
+    options: &RunOptions,
+    sequences: &[Vec<Vec<F>>],
+) -> Tensor<F> {
+    let (rows, steps, width) = (batch.batch_size(), batch.steps(), model.output_size());
+    let pad = F::from_f32(options.pad_value);
+    let last_only = model.is_last_step_only();
+    let shape = match (last_only, batch.layout()) {
+        (true, _) => vec![rows, width],
+        (false, layout) => layout.shape(steps, rows, width).to_vec(),
+    };
+    let mut output = Tensor::from_fn(shape, |_| pad);
+    for (b, sequence) in sequences.iter().enumerate() {
+        for (t, h) in sequence.iter().enumerate() {
+            if last_only && t + 1 != sequence.len() {
+                continue;
+            }
+            let y = model.head().map_or_else(|| h.clone(), |head| apply_head(head, h));
+            let index = match (last_only, batch.layout()) {
+                (true, _) => b,
+                (false, Layout::BatchFirst) => b * steps + t,
+                (false, Layout::TimeMajor) => t * rows + b,
+            };
+            put(&mut output, index, &y);
+        }
+    }
+    output
+}
+
+fn apply_head<F: Real>(head: &Head, h: &[F]) -> Vec<F> {
+    debug_assert!(matches!(head.steps, HeadSteps::Every | HeadSteps::Last));
+    let mut y = affine(&head.weight, head.bias.as_ref(), h);
+    activate(head.activation, &mut y);
+    y
+}
+
+/// Applies the function g of the output layer to one row.
+pub fn activate<F: Real>(activation: Activation, row: &mut [F]) {
+    match activation {
+        Activation::None => {}
+        Activation::Sigmoid => row.iter_mut().for_each(|v| *v = v.sigmoid()),
+        Activation::Tanh => row.iter_mut().for_each(|v| *v = v.tanh()),
+        Activation::Relu => row.iter_mut().for_each(|v| *v = v.relu()),
+        Activation::Softmax | Activation::LogSoftmax => {
+            // Subtracting the largest value changes nothing and keeps exp finite.
+            let max = row.iter().copied().fold(row[0], |m, v| if v > m { v } else { m });
+            let mut sum = F::default();
+            row.iter().for_each(|v| sum += (*v - max).exp());
+            for v in row.iter_mut() {
+                *v = if activation == Activation::Softmax {
+                    (*v - max).exp() / sum
+                } else {
+                    *v - max - sum.ln()
+                };
+            }
+        }
+    }
+}
+
+fn put<F: Real>(tensor: &mut Tensor<F>, row: usize, values: &[F]) {
+    let width = values.len();
+    tensor.data_mut()[row * width..(row + 1) * width].copy_from_slice(values);
+}
