@@ -405,6 +405,15 @@ impl States {
         }
     }
 
+    /// Returns states of the same shapes, all zero.
+    pub(crate) fn zeroed(&self) -> Self {
+        let zeros = |tensor: &Tensor| Tensor::zeros(tensor.shape());
+        Self {
+            h: self.h.iter().map(zeros).collect(),
+            c: self.c.iter().map(|c| c.as_ref().map(zeros)).collect(),
+        }
+    }
+
     /// Writes the states of `part`, whose row i is our row `rows[i]`.
     pub(crate) fn scatter(&mut self, part: &Self, rows: &[usize]) {
         let put = |into: &mut Tensor, from: &Tensor| {
@@ -425,7 +434,7 @@ impl States {
         }
     }
 
-    fn check_fits(&self, model: &Model, batch: usize) -> Result<()> {
+    pub(crate) fn check_fits(&self, model: &Model, batch: usize) -> Result<()> {
         let count = model.layers().len();
         if self.h.len() != count || self.c.len() != count {
             return Err(Error::shape(format!(

@@ -6,7 +6,10 @@ mod cpu;
 pub mod engine;
 pub mod error;
 pub mod formats;
+mod gpu;
+pub mod kernel;
 pub mod model;
+pub mod plan;
 pub mod reference;
 mod tensor;
 
