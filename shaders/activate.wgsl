@@ -31,9 +31,7 @@ fn combine(lane: u32, value: f32, is_max: bool) -> f32 {
         if (lane < stride) {
             let a = lane_values[lane];
             let b = lane_values[lane + stride];
-            // NaN wins, so that it stays visible.
-            let larger = select(b, a, a > b || a != a);
-            lane_values[lane] = select(a + b, larger, is_max);
+            lane_values[lane] = select(a + b, max(a, b), is_max);
         }
         workgroupBarrier();
     }
@@ -63,10 +61,10 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         return;
     }
     // Softmax: element j of a row is component j % 4 of its vec4.
+    // A NaN may be lost in the maximum; it comes back in the sum, and so reaches the whole row.
     var largest = values[base].x;
     for (var j = lane; j < shape.columns; j += LANES) {
-        let v = values[base + j / 4u][j % 4u];
-        largest = select(largest, v, v > largest || v != v);
+        largest = max(largest, values[base + j / 4u][j % 4u]);
     }
     largest = combine(lane, largest, true);
     var sum = 0.0;

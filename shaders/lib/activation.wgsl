@@ -4,7 +4,7 @@
 //   tanh(x)    = sign(x) · (1 − e) / (1 + e),  e = exp(−2|x|);  a Taylor series below |x| = 0.3,
 //                where the quotient loses digits
 //   sigmoid(x) = 1 / (1 + e) for x ≥ 0, e / (1 + e) for x < 0,  e = exp(−|x|)
-// Finite for every finite input; NaN stays NaN (every select keeps x's own value on a false test).
+// Finite for every finite input; NaN stays NaN.
 // Rust twin: src/cell/activation.rs.
 
 const TANH_SERIES_BELOW: f32 = 0.3;
@@ -25,8 +25,13 @@ fn sigmoid_v(x: vec4f) -> vec4f {
     return select(r, e * r, x < vec4f(0.0));
 }
 
+// By bits: a compiler that takes NaN for impossible turns select(x, 0, x < 0) into max(x, 0), which
+// gives 0 for NaN (seen on Mesa's GL).
 fn relu_v(x: vec4f) -> vec4f {
-    return select(x, vec4f(0.0), x < vec4f(0.0));
+    let bits = bitcast<vec4u>(x);
+    let is_nan = (bits & vec4u(0x7fffffffu)) > vec4u(0x7f800000u);
+    let is_negative = (bits >> vec4u(31u)) == vec4u(1u);
+    return select(x, vec4f(0.0), is_negative & !is_nan);
 }
 
 fn exp_v(x: vec4f) -> vec4f {
