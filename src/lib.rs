@@ -16,7 +16,8 @@ mod tensor;
 pub use batch::{Batch, Layout, Output, RunOptions, States, ZeroLength, bucket};
 pub use cell::Cell;
 pub use engine::{
-    AdapterReport, DeviceChoice, Engine, EngineInfo, EngineOptions, LoadedModel, Strategy,
+    AdapterReport, Counters, DeviceChoice, Engine, EngineInfo, EngineOptions, LoadedModel, Session,
+    SessionOptions, Strategy,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use formats::LoadOptions;

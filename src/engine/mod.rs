@@ -221,6 +221,7 @@ impl Engine {
             max_compute_invocations_per_workgroup: 256,
             max_compute_workgroup_size_x: 128,
             max_compute_workgroup_size_y: 64,
+            max_compute_workgroup_size_z: 1,
             max_compute_workgroups_per_dimension: 65_535,
             max_uniform_buffers_per_shader_stage: 2,
             max_dynamic_uniform_buffers_per_pipeline_layout: 1,
