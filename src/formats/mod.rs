@@ -2,11 +2,16 @@
 //!
 //! [`Model::load`] and [`Model::save`] pick the format by the file's ending.
 
+mod description;
+mod infer;
+mod metadata;
 mod safetensors;
 
 pub use self::safetensors::LoadOptions;
 
-use std::path::Path;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -27,6 +32,7 @@ impl Model {
     /// As [`Model::load`].
     pub fn load_with(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
         let path = path.as_ref();
+        check_ending(path)?;
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
         Self::from_safetensors(&bytes, options).map_err(|e| e.in_context(path.display()))
     }
@@ -38,6 +44,53 @@ impl Model {
     /// `Io` when it cannot be written, `Format` for an unknown ending.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        std::fs::write(path, self.to_safetensors()?).map_err(|e| Error::io(path, "write", e))
+        check_ending(path)?;
+        write_atomically(path, &self.to_safetensors()?)
+    }
+}
+
+fn check_ending(path: &Path) -> Result<()> {
+    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("safetensors")) {
+        return Ok(());
+    }
+    Err(Error::format(format!(
+        "{}: expected a file name that ends in .safetensors, got {}",
+        path.display(),
+        path.extension().map_or_else(
+            || "no ending".to_owned(),
+            |ending| format!(".{}", ending.to_string_lossy())
+        )
+    )))
+}
+
+/// Writes a file so that a reader sees the old bytes or all of the new ones, never a part.
+///
+/// A temporary file in the same folder (a rename across file systems is not atomic) is filled,
+/// flushed to the disk and renamed. The standard library is enough for that, and a library without
+/// the command-line program then needs no crate for temporary files.
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let (temporary, mut file) = create_beside(path)?;
+    let filled = file.write_all(bytes).and_then(|()| file.sync_all());
+    drop(file);
+    filled.and_then(|()| std::fs::rename(&temporary, path)).map_err(|e| {
+        // The first error is the one that counts; what cannot be removed stays behind.
+        let _ = std::fs::remove_file(&temporary);
+        Error::io(path, "write", e)
+    })
+}
+
+/// Creates a file of a new name in the folder of `path`.
+fn create_beside(path: &Path) -> Result<(PathBuf, File)> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut attempt = 0;
+    loop {
+        let temporary =
+            path.with_file_name(format!(".{name}.{}.{attempt}.tmp", std::process::id()));
+        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+            Ok(file) => return Ok((temporary, file)),
+            // Another thread's, or left behind by a process that was killed.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && attempt < 1000 => attempt += 1,
+            Err(e) => return Err(Error::io(path, "write", e)),
+        }
     }
 }

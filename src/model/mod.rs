@@ -12,6 +12,7 @@ mod vocabulary;
 mod weights;
 
 pub use init::Init;
+pub(crate) use names::NO_MODULE;
 pub use names::{TensorRef, layer_tensor_name};
 pub use spec::{Activation, Direction, HeadSpec, HeadSteps, InputSpec, LayerSpec};
 pub use vocabulary::{Unit, Vocabulary};
@@ -21,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// The largest size accepted for any one axis of a network: products of two stay far inside u64.
-const MAX_AXIS: usize = 1 << 24;
+pub(crate) const MAX_AXIS: usize = 1 << 24;
 
 /// What enters the first layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +72,8 @@ pub struct ModelInfo {
     pub description: String,
     /// The command that made it.
     pub command: String,
-    /// Module name of the recurrent tensors in files; `rnn` when empty.
+    /// Module name of the recurrent tensors in files; `rnn` when empty, `.` for names without a
+    /// module (`weight_ih_l0`), as the `state_dict` of a bare `nn.LSTM` has them.
     pub recurrent_name: String,
     /// Module name of the output layer in files; `fc` when empty.
     pub head_name: String,

@@ -16,6 +16,9 @@ pub struct TensorRef<'a> {
     pub values: &'a [f32],
 }
 
+/// [`super::ModelInfo::recurrent_name`] of a network whose recurrent tensors stand in no module.
+pub(crate) const NO_MODULE: &str = ".";
+
 /// Builds the name of a layer's tensor: stem, layer, direction.
 ///
 /// ```
@@ -39,12 +42,15 @@ pub(super) fn tensors(model: &Model) -> Vec<TensorRef<'_>> {
             values: table.data(),
         });
     }
-    let module = or(&model.info.recurrent_name, "rnn");
+    let module = match or(&model.info.recurrent_name, "rnn") {
+        NO_MODULE => String::new(),
+        name => format!("{name}."),
+    };
     for (index, layer) in model.layers().iter().enumerate() {
         for (d, weights) in layer.directions().iter().enumerate() {
             for (stem, shape, tensor) in weights.parts(layer.spec()) {
                 if let Some(tensor) = tensor {
-                    let name = format!("{module}.{}", layer_tensor_name(stem, index, d == 1));
+                    let name = format!("{module}{}", layer_tensor_name(stem, index, d == 1));
                     list.push(TensorRef { name, shape, values: tensor.data() });
                 }
             }

@@ -1,6 +1,9 @@
 //! What the integration tests share: devices, and how a test says that it had none.
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
+pub(crate) mod compare;
+pub(crate) mod golden;
+
 use std::sync::OnceLock;
 
 use wgpu_rnn::{DeviceChoice, Engine, EngineOptions};

@@ -1,0 +1,419 @@
+//! From a description of a network and a table of tensors to a [`Model`]; lists every fault.
+//!
+//! Takes a [`Description`] (out of metadata or inferred from shapes) and the file's tensors; gives
+//! the model, or one `Weights` error with a line for each tensor that is missing, surplus,
+//! misshapen or of a type that is not read. It is its own file because both ways of describing a
+//! network end here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::LoadOptions;
+use crate::cell::Cell;
+use crate::error::{Error, Result};
+use crate::model::{
+    Activation, DirectionWeights, Head, HeadSteps, Input, InputSpec, Layer, LayerSpec, Model,
+    ModelInfo, NO_MODULE, layer_tensor_name,
+};
+use crate::tensor::Tensor;
+
+/// The tensors of a file by name.
+pub(super) type Table<'a> = BTreeMap<String, TensorView<'a>>;
+
+/// A network without weights, and under which names its weights stand.
+pub(super) struct Description {
+    pub(super) input: InputSpec,
+    /// Module of the embedding; empty without one.
+    pub(super) embedding: String,
+    pub(super) layers: Vec<LayerPlace>,
+    pub(super) head: Option<HeadPlace>,
+    /// Texts; the module names are filled in by [`build`].
+    pub(super) info: ModelInfo,
+}
+
+/// A layer and where its tensors stand.
+pub(super) struct LayerPlace {
+    pub(super) spec: LayerSpec,
+    /// Module name; empty or [`NO_MODULE`] for none.
+    pub(super) module: String,
+    /// The number in the names: `weight_ih_l{index}`.
+    pub(super) index: usize,
+}
+
+impl LayerPlace {
+    pub(super) fn name(&self, stem: &str, reverse: bool) -> String {
+        join(&self.module, &layer_tensor_name(stem, self.index, reverse))
+    }
+}
+
+/// The output layer and where its tensors stand.
+pub(super) struct HeadPlace {
+    pub(super) module: String,
+    pub(super) activation: Activation,
+    pub(super) steps: HeadSteps,
+}
+
+/// Joins a module name and the name of a tensor in it.
+pub(super) fn join(module: &str, name: &str) -> String {
+    if module.is_empty() || module == NO_MODULE {
+        name.to_owned()
+    } else {
+        format!("{module}.{name}")
+    }
+}
+
+/// Wraps fault lines as one readable error.
+pub(super) fn fault_error(faults: &[String]) -> Error {
+    let plural = if faults.len() == 1 { "" } else { "s" };
+    Error::weights(format!("weights: {} fault{plural}\n  {}", faults.len(), faults.join("\n  ")))
+}
+
+impl Description {
+    /// Returns the width of the last layer's output.
+    pub(super) fn width(&self) -> usize {
+        self.layers.last().map_or(0, |layer| layer.spec.output_size())
+    }
+
+    /// Lets the caller's options win over what the file says.
+    ///
+    /// # Errors
+    /// `Weights` when an option contradicts the file.
+    pub(super) fn override_with(&mut self, options: &LoadOptions) -> Result<()> {
+        if let Some(cell) = options.cell {
+            for layer in &mut self.layers {
+                check_gates(cell, layer)?;
+                layer.spec.cell = cell;
+            }
+        }
+        match options.head.as_deref() {
+            Some("none") => self.head = None,
+            Some(module) => {
+                let (activation, steps) =
+                    self.head.as_ref().map_or_else(Default::default, |h| (h.activation, h.steps));
+                self.head = Some(HeadPlace { module: module.to_owned(), activation, steps });
+            }
+            None => {}
+        }
+        match &mut self.head {
+            Some(head) => {
+                head.activation = options.activation.unwrap_or(head.activation);
+                head.steps = options.steps.unwrap_or(head.steps);
+            }
+            None if options.activation.is_some() || options.steps.is_some() => {
+                let option = if options.activation.is_some() { "activation" } else { "steps" };
+                return Err(Error::weights(format!(
+                    "{option}: expected a file with an output layer, got one without (the option \
+                     acts on the output layer)"
+                )));
+            }
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+fn check_gates(cell: Cell, layer: &LayerPlace) -> Result<()> {
+    let (asked, found) = (cell.gates(), layer.spec.cell.gates());
+    if asked == found {
+        return Ok(());
+    }
+    let fitting: Vec<_> =
+        Cell::ALL.into_iter().filter(|c| c.gates() == found).map(Cell::name).collect();
+    Err(Error::weights(format!(
+        "cell {cell}: expected {} with {asked}*H rows, got {found}*H (this is {}-shaped: {})",
+        layer.name("weight_hh", false),
+        article(found),
+        fitting.join(" or ")
+    )))
+}
+
+/// Names the kind of network whose matrices have `gates`·H rows.
+fn article(gates: usize) -> &'static str {
+    match gates {
+        4 => "LSTM",
+        3 => "GRU",
+        _ => "RNN",
+    }
+}
+
+/// A tensor that the description asks for.
+struct Slot {
+    name: String,
+    /// The shape in letters, as in `[4*H, H]`.
+    letters: String,
+    /// The shape in numbers; `None` for an axis that the file decides.
+    shape: Vec<Option<usize>>,
+    /// H, where the first axis is G·H.
+    gated: Option<usize>,
+    /// What to say where the tensor is missing.
+    advice: String,
+}
+
+impl Slot {
+    fn new(name: String, letters: String, shape: &[usize]) -> Self {
+        let shape = shape.iter().copied().map(Some).collect();
+        Self { name, letters, shape, gated: None, advice: String::new() }
+    }
+
+    fn fits(&self, shape: &[usize]) -> bool {
+        self.shape.len() == shape.len()
+            && self.shape.iter().zip(shape).all(|(want, got)| want.is_none_or(|w| w == *got))
+            && !shape.contains(&0)
+    }
+
+    fn expected(&self) -> String {
+        let axes: Vec<_> = self
+            .shape
+            .iter()
+            .map(|axis| axis.map_or_else(|| "any".to_owned(), |n| n.to_string()))
+            .collect();
+        format!("{} = [{}]", self.letters, axes.join(", "))
+    }
+
+    /// Guesses what went wrong from a shape that does not fit.
+    fn hint(&self, got: &[usize]) -> String {
+        if let (Some(hidden), Some(Some(rows))) = (self.gated, self.shape.first()) {
+            let rest_fits = self.shape.len() == got.len()
+                && self.shape[1..].iter().zip(&got[1..]).all(|(want, n)| *want == Some(*n));
+            for gates in [1, 3, 4] {
+                if rest_fits && gates * hidden == got[0] && got[0] != *rows {
+                    let an = if gates == 3 { "a" } else { "an" };
+                    return format!(" (this is {an} {}-shaped tensor)", article(gates));
+                }
+            }
+        }
+        let transposed: Vec<_> = got.iter().rev().copied().collect();
+        if got.len() == 2 && self.fits(&transposed) {
+            return " (this looks transposed; PyTorch stores [out, in])".into();
+        }
+        String::new()
+    }
+
+    fn check(&self, table: &Table<'_>, faults: &mut Vec<String>) {
+        let Some(view) = table.get(&self.name) else {
+            let (name, expected, advice) = (&self.name, self.expected(), &self.advice);
+            faults.push(format!("{name}: expected {expected}, got nothing{advice}"));
+            return;
+        };
+        if !self.fits(view.shape()) {
+            let (got, hint) = (view.shape(), self.hint(view.shape()));
+            faults.push(format!("{}: expected {}, got {got:?}{hint}", self.name, self.expected()));
+        }
+        if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64) {
+            faults.push(format!(
+                "{}: expected F32, F16, BF16 or F64, got {:?}",
+                self.name,
+                view.dtype()
+            ));
+        }
+    }
+}
+
+fn slots(description: &Description, table: &Table<'_>) -> Vec<Slot> {
+    let mut slots = Vec::new();
+    if let InputSpec::Embedding { vocab, size } = description.input {
+        let name = join(&description.embedding, "weight");
+        slots.push(Slot::new(name, "[V, E]".into(), &[vocab, size]));
+    }
+    for (l, place) in description.layers.iter().enumerate() {
+        for d in 0..place.spec.direction.count() {
+            layer_slots(description, l, d == 1, &mut slots);
+        }
+    }
+    if let Some(head) = &description.head {
+        head_slots(description, head, table, &mut slots);
+    }
+    slots
+}
+
+fn head_slots(
+    description: &Description,
+    head: &HeadPlace,
+    table: &Table<'_>,
+    slots: &mut Vec<Slot>,
+) {
+    let (weight, bias) = (join(&head.module, "weight"), join(&head.module, "bias"));
+    let others = head_candidates(table, description.width());
+    let advice = match others.is_empty() {
+        true => String::new(),
+        false => format!(" (by its shape it could be {})", others.join(" or ")),
+    };
+    let out = table.get(&weight).and_then(|view| view.shape().first().copied());
+    let letters = format!("[O, {}]", description.layers.last().map_or("H", width_letters));
+    let shape = vec![None, Some(description.width())];
+    slots.push(Slot { name: weight, letters, shape, gated: None, advice });
+    if table.contains_key(&bias) {
+        let slot = Slot::new(bias, "[O]".into(), &[]);
+        slots.push(Slot { shape: vec![out], ..slot });
+    }
+}
+
+fn layer_slots(description: &Description, l: usize, reverse: bool, slots: &mut Vec<Slot>) {
+    let place = &description.layers[l];
+    let spec = &place.spec;
+    let rows = match spec.cell.gates() {
+        1 => "H".to_owned(),
+        gates => format!("{gates}*H"),
+    };
+    let inputs = if l == 0 { "I" } else { width_letters(&description.layers[l - 1]) };
+    let state = if spec.proj_size > 0 { "P" } else { "H" };
+    let mut gated = |stem: &str, letters: String, shape: &[usize]| {
+        let slot = Slot::new(place.name(stem, reverse), letters, shape);
+        slots.push(Slot { gated: Some(spec.hidden_size), ..slot });
+    };
+    let n = spec.gate_rows();
+    gated("weight_ih", format!("[{rows}, {inputs}]"), &[n, spec.input_size]);
+    gated("weight_hh", format!("[{rows}, {state}]"), &[n, spec.state_size()]);
+    if spec.bias {
+        gated("bias_ih", format!("[{rows}]"), &[n]);
+        gated("bias_hh", format!("[{rows}]"), &[n]);
+    }
+    if spec.proj_size > 0 {
+        let name = place.name("weight_hr", reverse);
+        slots.push(Slot::new(name, "[P, H]".into(), &[spec.proj_size, spec.hidden_size]));
+    }
+}
+
+/// Spells the width of a layer's output.
+fn width_letters(place: &LayerPlace) -> &'static str {
+    match (place.spec.direction.count(), place.spec.proj_size > 0) {
+        (2, true) => "2*P",
+        (2, false) => "2*H",
+        (_, true) => "P",
+        (_, false) => "H",
+    }
+}
+
+/// Builds the model that `description` describes out of `table`.
+///
+/// With an explicit choice of head, tensors that would be another output layer by their shape
+/// (`X.weight [O, width]`, `X.bias [O]`) are left out; every other surplus tensor is a fault.
+///
+/// # Errors
+/// `Weights`, listing every fault; `Shape` or `Unsupported` when the sizes make no network.
+pub(super) fn build(
+    description: Description,
+    table: &Table<'_>,
+    options: &LoadOptions,
+) -> Result<Model> {
+    let slots = slots(&description, table);
+    let mut faults = Vec::new();
+    slots.iter().for_each(|slot| slot.check(table, &mut faults));
+    let used: BTreeSet<&str> = slots.iter().map(|slot| slot.name.as_str()).collect();
+    let left_out = if options.head.is_some() {
+        head_tensors(table, description.width())
+    } else {
+        BTreeSet::new()
+    };
+    for (name, view) in table {
+        if !used.contains(name.as_str()) && !left_out.contains(name) {
+            faults.push(format!("{name}: expected no such tensor, got {:?}", view.shape()));
+        }
+    }
+    if !faults.is_empty() {
+        return Err(fault_error(&faults));
+    }
+    assemble(description, table)
+}
+
+/// Lists the tensors of every module that could be an output layer by its shapes.
+fn head_tensors(table: &Table<'_>, width: usize) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for module in head_candidates(table, width) {
+        names.insert(join(&module, "weight"));
+        names.insert(join(&module, "bias"));
+    }
+    names
+}
+
+/// Lists the modules with `X.weight [O, width]` and, where there is one, `X.bias [O]`.
+pub(super) fn head_candidates(table: &Table<'_>, width: usize) -> Vec<String> {
+    let fits = |module: &str, shape: &[usize]| {
+        let bias = table.get(&join(module, "bias"));
+        shape.len() == 2 && shape[1] == width && bias.is_none_or(|b| b.shape() == &shape[..1])
+    };
+    table
+        .iter()
+        .filter_map(|(name, view)| Some((name.strip_suffix(".weight")?, view.shape())))
+        .filter(|(module, shape)| fits(module, shape))
+        .map(|(module, _)| module.to_owned())
+        .collect()
+}
+
+fn assemble(description: Description, table: &Table<'_>) -> Result<Model> {
+    let Description { input, embedding, layers, head, mut info } = description;
+    let one_module = layers.iter().all(|layer| layer.module == layers[0].module);
+    info.recurrent_name = match layers.first() {
+        Some(layer) if one_module && layer.module.is_empty() => NO_MODULE.into(),
+        Some(layer) if one_module => layer.module.clone(),
+        // Stacked modules become one, whose layers are numbered through.
+        _ => String::new(),
+    };
+    info.head_name = head.as_ref().map(|head| head.module.clone()).unwrap_or_default();
+    info.embedding_name.clone_from(&embedding);
+    let input = match input {
+        InputSpec::Dense { size } => Input::Dense { size },
+        InputSpec::OneHot { vocab } => Input::OneHot { vocab },
+        InputSpec::Embedding { .. } => {
+            Input::Embedding { table: tensor(table, &join(&embedding, "weight"))? }
+        }
+    };
+    let layers = layers.iter().map(|place| layer(place, table)).collect::<Result<Vec<_>>>()?;
+    let head = head
+        .map(|place| {
+            Ok::<_, Error>(Head {
+                weight: tensor(table, &join(&place.module, "weight"))?,
+                bias: optional(table, &join(&place.module, "bias"))?,
+                activation: place.activation,
+                steps: place.steps,
+            })
+        })
+        .transpose()?;
+    let mut model = Model::new(input, layers, head)?;
+    model.info = info;
+    Ok(model)
+}
+
+fn layer(place: &LayerPlace, table: &Table<'_>) -> Result<Layer> {
+    let directions = (0..place.spec.direction.count())
+        .map(|d| {
+            let name = |stem| place.name(stem, d == 1);
+            Ok(DirectionWeights {
+                weight_ih: tensor(table, &name("weight_ih"))?,
+                weight_hh: tensor(table, &name("weight_hh"))?,
+                bias_ih: optional(table, &name("bias_ih"))?,
+                bias_hh: optional(table, &name("bias_hh"))?,
+                weight_hr: optional(table, &name("weight_hr"))?,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Layer::new(place.spec.clone(), directions)
+}
+
+fn optional(table: &Table<'_>, name: &str) -> Result<Option<Tensor>> {
+    table.contains_key(name).then(|| tensor(table, name)).transpose()
+}
+
+fn tensor(table: &Table<'_>, name: &str) -> Result<Tensor> {
+    let view = table
+        .get(name)
+        .ok_or_else(|| Error::weights(format!("{name}: expected a tensor, got nothing")))?;
+    let bytes = view.data();
+    let values = match view.dtype() {
+        Dtype::F32 => decode(bytes, f32::from_le_bytes),
+        Dtype::F16 => decode(bytes, |b| half::f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => decode(bytes, |b| half::bf16::from_le_bytes(b).to_f32()),
+        _ => decode(bytes, narrow),
+    };
+    Tensor::new(view.shape(), values).map_err(|e| e.in_context(name))
+}
+
+fn decode<const N: usize>(bytes: &[u8], value: fn([u8; N]) -> f32) -> Vec<f32> {
+    bytes.as_chunks::<N>().0.iter().map(|chunk| value(*chunk)).collect()
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "networks are f32; F64 weights are rounded")]
+fn narrow(bytes: [u8; 8]) -> f32 {
+    f64::from_le_bytes(bytes) as f32
+}

@@ -1,0 +1,161 @@
+//! Loads the fixtures of `tests/golden`: a PyTorch `state_dict`, a batch, and PyTorch's results.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::tensor::{SafeTensors, TensorView};
+use wgpu_rnn::{Activation, Batch, Cell, Layout, LoadOptions, Model, Output, States, Tensor};
+
+use super::compare::{first_fault, widen};
+
+/// One fixture.
+pub(crate) struct Fixture {
+    /// File name without its ending.
+    pub(crate) name: String,
+    /// The network.
+    pub(crate) model: Model,
+    /// Input, lengths and initial states.
+    pub(crate) batch: Batch,
+    /// `[B, T, O]`, in f64.
+    pub(crate) output: Vec<f64>,
+    /// `[L·D, B, R]`, in f64.
+    pub(crate) h_n: Vec<f64>,
+    /// `[L·D, B, H]`, in f64; for LSTM.
+    pub(crate) c_n: Option<Vec<f64>>,
+}
+
+impl Fixture {
+    /// Compares f32 results with PyTorch's; says what differs.
+    #[must_use]
+    pub(crate) fn fault(&self, got: &Output, atol: f64, rtol: f64) -> Option<String> {
+        let h = got.h_n().map(|h| widen(h.data())).unwrap_or_default();
+        let c = got.c_n().map(|c| widen(c.data()));
+        self.fault_in(&widen(got.output.data()), &h, c.as_deref(), atol, rtol)
+    }
+
+    /// Compares f64 results with PyTorch's; says what differs.
+    #[must_use]
+    pub(crate) fn fault_in(
+        &self,
+        output: &[f64],
+        h: &[f64],
+        c: Option<&[f64]>,
+        atol: f64,
+        rtol: f64,
+    ) -> Option<String> {
+        let fault = |what: &str, got: &[f64], want: &[f64]| {
+            let fault = first_fault(got, want, atol, rtol)?;
+            Some(format!("{} {what}: {fault}", self.name))
+        };
+        fault("output", output, &self.output).or_else(|| fault("h_n", h, &self.h_n)).or_else(|| {
+            fault("c_n", c.unwrap_or_default(), self.c_n.as_deref().unwrap_or_default())
+        })
+    }
+}
+
+/// Loads every fixture, in name order.
+///
+/// # Panics
+/// When the folder cannot be read or a fixture is damaged.
+#[must_use]
+pub(crate) fn fixtures() -> Vec<Fixture> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .expect("the folder of fixtures")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "safetensors"))
+        .collect();
+    paths.sort();
+    paths.iter().map(|path| load(path)).collect()
+}
+
+fn load(path: &Path) -> Fixture {
+    let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+    let bytes = std::fs::read(path).expect("a fixture");
+    let file = SafeTensors::deserialize(&bytes).expect("a fixture");
+    let (_, header) = SafeTensors::read_metadata(&bytes).expect("a fixture");
+    let text = &header.metadata().as_ref().expect("metadata")["golden"];
+    let about: serde_json::Value = serde_json::from_str(text).expect("metadata");
+
+    let options = LoadOptions {
+        cell: Cell::from_name(about["cell"].as_str().expect("a cell")),
+        activation: Activation::from_name(about["head_activation"].as_str().expect("a name"))
+            .filter(|_| file.tensor("fc.weight").is_ok()),
+        ..LoadOptions::default()
+    };
+    let model = Model::from_safetensors(&state_dict(&file), &options)
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
+    check_description(&name, &model, &about);
+
+    let values =
+        |key: &str| file.tensor(key).ok().map(|view| (view.shape().to_vec(), floats(&view)));
+    Fixture {
+        batch: batch(&file, &model),
+        output: values("golden.output").expect("output").1,
+        h_n: values("golden.h_n").expect("h_n").1,
+        c_n: values("golden.c_n").map(|(_, c)| c),
+        name,
+        model,
+    }
+}
+
+/// Writes the file again without what is not PyTorch's.
+fn state_dict(file: &SafeTensors<'_>) -> Vec<u8> {
+    let kept = file.iter().filter(|(name, _)| !name.starts_with("golden."));
+    safetensors::serialize(kept, None::<HashMap<String, String>>).expect("a state_dict")
+}
+
+/// The loader infers from names and shapes what the generator wrote down.
+fn check_description(name: &str, model: &Model, about: &serde_json::Value) {
+    let spec = model.layers()[0].spec();
+    let got = serde_json::json!([
+        model.layers().len(),
+        spec.hidden_size,
+        spec.input_size,
+        spec.direction.count() == 2,
+        spec.bias,
+        spec.proj_size,
+    ]);
+    let keys = ["num_layers", "hidden_size", "input_size", "bidirectional", "bias", "proj_size"];
+    let want: Vec<_> = keys.iter().map(|key| about[key].clone()).collect();
+    assert_eq!(got, serde_json::Value::Array(want), "{name}");
+}
+
+fn batch(file: &SafeTensors<'_>, model: &Model) -> Batch {
+    let mut batch = if let Ok(tokens) = file.tensor("golden.tokens") {
+        let ids: Vec<u32> =
+            integers(&tokens).iter().map(|id| u32::try_from(*id).expect("a token")).collect();
+        Batch::tokens(ids, tokens.shape()[0], tokens.shape()[1], Layout::BatchFirst)
+    } else {
+        let input = file.tensor("golden.input").expect("an input");
+        let [rows, steps, features] = *input.shape() else { panic!("input has three axes") };
+        Batch::dense(singles(&input), rows, steps, features, Layout::BatchFirst)
+    }
+    .expect("a batch");
+    if let Ok(lengths) = file.tensor("golden.lengths") {
+        let lengths: Vec<usize> =
+            integers(&lengths).iter().map(|n| usize::try_from(*n).expect("a length")).collect();
+        batch = batch.with_lengths(lengths).expect("lengths");
+    }
+    let state = |key: &str| {
+        let view = file.tensor(key).ok()?;
+        Some(Tensor::new(view.shape(), singles(&view)).expect("a state"))
+    };
+    if let Some(h) = state("golden.h_0") {
+        let initial = States::from_stacked(model, Some(&h), state("golden.c_0").as_ref());
+        batch = batch.with_initial(initial.expect("states"));
+    }
+    batch
+}
+
+fn floats(view: &TensorView<'_>) -> Vec<f64> {
+    view.data().as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
+}
+
+fn singles(view: &TensorView<'_>) -> Vec<f32> {
+    view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+fn integers(view: &TensorView<'_>) -> Vec<i64> {
+    view.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect()
+}
