@@ -74,7 +74,8 @@ pub fn compare(what: &str, got: &Tensor, want: &Tensor<f64>) -> Difference {
         }
         let diff = (got - want).abs();
         // Written so that NaN fails.
-        if !(diff <= ATOL + RTOL * want.abs()) {
+        let is_close = diff <= ATOL + RTOL * want.abs();
+        if !is_close {
             let place = || place(index, shape);
             difference.fault.get_or_insert_with(|| {
                 format!("{what}{}: expected {want:e}, got {got:e}", place())

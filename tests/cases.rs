@@ -1,4 +1,5 @@
 //! The case table on every device and strategy against the f64 oracle.
+#![allow(clippy::print_stdout, reason = "tests say what they skipped and ran on")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Applications that own the device: borrowed handles, a caller's encoder, a caller's buffers.
+#![allow(clippy::print_stdout, reason = "tests say what they skipped and ran on")]
 
 mod support;
 

@@ -89,6 +89,7 @@ fn device_choices_parse() {
 
 /// Everything a caller can get wrong, with the message that it gets.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn bad_input_is_a_clear_error() {
     let model = lstm(4, 8);
     let tokens = Model::builder(InputSpec::OneHot { vocab: 5 })

@@ -95,9 +95,9 @@ fn a_batch_equals_its_rows_run_alone() {
         let batch = ragged(model);
         let all = run(loaded, &batch);
         let width = model.output_size();
-        for b in 0..5 {
+        for (b, len) in LENGTHS.into_iter().enumerate() {
             let alone = run(loaded, &batch.select(&[b]));
-            let row = &all.output.data()[b * STEPS * width..][..LENGTHS[b] * width];
+            let row = &all.output.data()[b * STEPS * width..][..len * width];
             assert_close(&format!("{name}: row {b}"), alone.output.data(), row);
             assert_same_states(
                 &format!("{name}: row {b}"),
@@ -229,9 +229,9 @@ fn reverse_equals_forward_on_reversed_sequences() {
             let flipped = Batch::ragged(&flipped, INPUT).expect("valid");
             let a = run(&engine.load(&reverse).expect("loads"), &batch);
             let b = run(&engine.load(&forward).expect("loads"), &flipped);
-            for row in 0..5 {
-                for t in 0..LENGTHS[row] {
-                    let mirrored = LENGTHS[row] - 1 - t;
+            for (row, len) in LENGTHS.into_iter().enumerate() {
+                for t in 0..len {
+                    let mirrored = len - 1 - t;
                     let what = format!("{device} / {cell}: row {row}, step {t}");
                     let (here, there) = (row * STEPS + t, row * STEPS + mirrored);
                     assert_close(&what, a.output.row(here), b.output.row(there));

@@ -28,7 +28,7 @@ fn a_thousand_steps_are_one_submit() {
         for cell in [Cell::RnnTanh, Cell::Lstm, Cell::Gru] {
             let plan = Plan::new(&network(cell, 64, 128), request(16, 1000, strategy), &caps)
                 .expect("fits");
-            assert_eq!(plan.submit_cuts(caps.flops_per_submit), [], "{cell} {strategy:?}");
+            assert!(plan.submit_cuts(caps.flops_per_submit).is_empty(), "{cell} {strategy:?}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the integration tests share: devices, and how a test says that it had none.
 #![allow(dead_code, reason = "every test binary uses a part of it")]
+#![allow(clippy::print_stdout, reason = "tests say what they skipped and ran on")]
 
 pub(crate) mod compare;
 pub(crate) mod golden;
