@@ -104,6 +104,10 @@ pub(crate) enum Found {
 /// # Errors
 /// `Device` when no adapter matches (lists those that are there), or the driver refuses.
 pub(crate) async fn open(options: &EngineOptions) -> Result<Found> {
+    if options.device == DeviceChoice::Cpu {
+        // No driver is woken for a run that will not use one.
+        return Ok(Found::NoHardware("the CPU path was asked for".into()));
+    }
     let adapters = enumerate().await;
     let list = list(&adapters);
     let hardware = || {
@@ -115,8 +119,7 @@ pub(crate) async fn open(options: &EngineOptions) -> Result<Found> {
         usable.first().copied()
     };
     let (adapter, reason) = match &options.device {
-        DeviceChoice::Cpu => return Ok(Found::NoHardware("the CPU path was asked for".into())),
-        DeviceChoice::Auto => match hardware() {
+        DeviceChoice::Auto | DeviceChoice::Cpu => match hardware() {
             Some(adapter) => (adapter, "the best hardware GPU".to_owned()),
             None => {
                 return Ok(Found::NoHardware(format!("no hardware GPU; adapters: {list}")));
