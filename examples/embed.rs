@@ -41,18 +41,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             mapped_at_creation: false,
         })
     };
-    let input = buffer(
-        session.input_bytes(),
-        wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
-    );
-    let output = buffer(
-        session.output_bytes(),
-        wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
-    );
-    let shown = buffer(
-        session.output_bytes(),
-        wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-    );
+    let input =
+        buffer(session.input_bytes(), wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST);
+    let output =
+        buffer(session.output_bytes(), wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC);
+    let shown =
+        buffer(session.output_bytes(), wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
 
     // 4. The frame loop.
     for (frame, sunspots) in [29.0f32, 88.0, 122.0, 138.0, 103.0].into_iter().enumerate() {

@@ -259,6 +259,27 @@ fn misuse_is_a_typed_error() {
 }
 
 #[test]
+fn a_lost_device_is_a_typed_error_that_names_the_adapter() {
+    for app in apps(Engine::required_limits) {
+        let model = Model::builder(InputSpec::Dense { size: 4 })
+            .layer(LayerSpec::new(Cell::Gru, 6))
+            .build(Init::PyTorch, 2)
+            .expect("valid");
+        // The application's handler; wgpu's own would end the process.
+        app.device.on_uncaptured_error(std::sync::Arc::new(|_| {}));
+        let loaded = app.engine().load(&model).expect("loads");
+        let batch = Batch::dense(values(B * T * 4), B, T, 4, Layout::BatchFirst).expect("valid");
+        loaded.run_blocking(&batch).expect("runs");
+        app.device.destroy();
+        let error = loaded.run_blocking(&batch).expect_err("the device is gone");
+        assert_eq!(error.kind(), ErrorKind::Device, "{error}");
+        assert!(error.to_string().contains(app.name.trim_matches('"')), "{error}");
+        let error = pollster::block_on(loaded.run(&batch)).expect_err("the device is gone");
+        assert_eq!(error.kind(), ErrorKind::Device, "{error}");
+    }
+}
+
+#[test]
 fn a_device_below_the_limits_is_refused_by_name() {
     let low =
         || wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..Engine::required_limits() };

@@ -66,10 +66,8 @@ fn no_module_imports_a_higher_layer() {
                 if name.is_empty() || name.starts_with(char::is_uppercase) || name == "wgpu_rnn" {
                     continue;
                 }
-                // The device is opened with the engine's options, which are plain data.
-                let is_options = module == "gpu" && name == "engine";
                 assert!(
-                    level(&name) <= level(&module) || is_options,
+                    level(&name) <= level(&module),
                     "{path:?} (level {}) imports {name} (level {}): {line}",
                     level(&module),
                     level(&name)

@@ -11,6 +11,8 @@ use crate::gpu::{Gpu, Staging, Wait, Weights, Workspace};
 use crate::model::Model;
 use crate::plan::{NetworkSpec, Plan, PlanRequest};
 
+/// Plans kept; one is a few kilobytes.
+const KEPT_PLANS: usize = 64;
 /// Workspaces kept for shapes that may come again.
 const KEPT_WORKSPACES: usize = 4;
 
@@ -100,7 +102,7 @@ impl LoadedModel {
         batch.check_fits(&self.model)?;
         match self.on_gpu() {
             None => cpu::run(&self.model, batch, options),
-            Some((gpu, weights)) => run::run(self, gpu, weights, batch, options, wait).await,
+            Some((gpu, _)) => run::run(self, gpu, batch, options, wait).await,
         }
     }
 
@@ -118,6 +120,9 @@ impl LoadedModel {
             return Ok(Arc::clone(plan));
         }
         let plan = Arc::new(Plan::new(&self.network, request, &gpu.caps)?);
+        if plans.len() >= KEPT_PLANS {
+            plans.clear();
+        }
         plans.insert(request, Arc::clone(&plan));
         Ok(plan)
     }
@@ -134,7 +139,11 @@ impl LoadedModel {
             return Err(Error::device("workspace: expected a model on a GPU"));
         };
         count(&self.engine.shared.counts.workspaces);
-        Workspace::new(gpu, Arc::clone(plan), weights)
+        Workspace::new(gpu, Arc::clone(plan), weights).or_else(|_| {
+            // Idle workspaces of other shapes may be what fills the memory.
+            self.idle.lock().map_err(|_| poisoned())?.clear();
+            Workspace::new(gpu, Arc::clone(plan), weights)
+        })
     }
 
     /// Gives a workspace back for the next run of its shape.

@@ -10,7 +10,7 @@ use crate::batch::{
     Batch, Layout, Output, RunOptions, States, ZeroLength, by_falling_length, empty_output,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::{Gpu, Wait, Weights, Workspace, encode, read_back};
+use crate::gpu::{Gpu, Wait, Workspace, encode, read_back};
 use crate::model::Direction;
 use crate::plan::{Op, Plan, PlanRequest, RunShape, padded, steps_capacity};
 use crate::tensor::Tensor;
@@ -32,7 +32,6 @@ struct Part<'a> {
 pub(super) async fn run(
     loaded: &LoadedModel,
     gpu: &Gpu,
-    weights: &Arc<Weights>,
     batch: &Batch,
     options: &RunOptions,
     wait: Wait,
@@ -47,7 +46,7 @@ pub(super) async fn run(
         let order = by_falling_length(&lengths);
         let cut = cut(loaded, gpu, batch.batch_size(), longest)?;
         for rows in order.chunks(cut.rows) {
-            let group = run_group(loaded, gpu, weights, batch, rows, cut.steps, options, wait);
+            let group = run_group(loaded, gpu, batch, rows, cut.steps, options, wait);
             let states = group.await.map(|(states, values)| {
                 values.iter().for_each(|part| unpack(loaded, batch, part, &mut output.output));
                 states
@@ -116,7 +115,6 @@ pub(super) struct PartOutput<'a> {
 async fn run_group<'a>(
     loaded: &LoadedModel,
     gpu: &Gpu,
-    weights: &Arc<Weights>,
     batch: &Batch,
     rows: &'a [usize],
     steps: usize,
@@ -141,7 +139,6 @@ async fn run_group<'a>(
         let result = run_part(
             loaded,
             gpu,
-            weights,
             &mut workspace,
             batch,
             &part,
@@ -165,7 +162,6 @@ async fn run_group<'a>(
 async fn run_part(
     loaded: &LoadedModel,
     gpu: &Gpu,
-    weights: &Arc<Weights>,
     workspace: &mut Workspace,
     batch: &Batch,
     part: &Part<'_>,
@@ -173,7 +169,6 @@ async fn run_part(
     (with_output, with_states): (bool, bool),
     wait: Wait,
 ) -> Result<(Vec<f32>, Option<States>)> {
-    let _ = weights;
     gpu.check_alive()?;
     let plan = Arc::clone(&workspace.plan);
     let layout = ReadLayout::new(loaded, &plan, part, with_output, with_states);

@@ -1,7 +1,6 @@
 //! Finding an adapter and opening a device on it.
 
-use super::Gpu;
-use crate::engine::{AdapterReport, DeviceChoice, EngineOptions};
+use super::{AdapterReport, DeviceChoice, EngineOptions, Gpu};
 use crate::error::{Error, Result};
 
 /// What the portability floor asks of every adapter: WebGPU's own default limits.

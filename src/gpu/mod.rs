@@ -7,6 +7,7 @@
 mod adapter;
 mod canary;
 mod encode;
+mod options;
 pub(crate) mod pack;
 mod pipelines;
 mod readback;
@@ -17,12 +18,13 @@ mod workspace;
 use std::sync::{Arc, Mutex};
 
 pub(crate) use adapter::{Found, is_software, open, report};
+pub use options::{AdapterReport, DeviceChoice, EngineOptions};
+
 pub(crate) use encode::{External, encode};
 pub(crate) use readback::{Staging, Wait, read_back};
 pub(crate) use weights::Weights;
 pub(crate) use workspace::Workspace;
 
-use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
 use crate::plan::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT};
 use pipelines::Pipelines;

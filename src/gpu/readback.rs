@@ -32,7 +32,7 @@ pub(crate) async fn read_back(
         // The receiver is gone only when the caller dropped the future.
         let _ = sender.send(result);
     });
-    poll(gpu, index, wait)?;
+    poll(gpu, index, wait).await?;
     receiver
         .await
         .map_err(|_| gpu.device_error("readback: the device dropped the request"))?
@@ -46,24 +46,25 @@ pub(crate) async fn read_back(
     Ok(copy)
 }
 
+/// Waits until submission `index` is done; by then its map requests have been answered.
 #[cfg(not(target_arch = "wasm32"))]
-fn poll(gpu: &Gpu, index: wgpu::SubmissionIndex, wait: Wait) -> Result<()> {
+async fn poll(gpu: &Gpu, index: wgpu::SubmissionIndex, wait: Wait) -> Result<()> {
     let until = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
-    match wait {
-        Wait::Blocking => {
-            gpu.device.poll(until).map_err(|e| gpu.device_error(&e).with_source(e))?;
-        }
+    let polled = match wait {
+        Wait::Blocking => gpu.device.poll(until),
         Wait::Yielding => {
             let device = gpu.device.clone();
-            // A failed poll drops the map request, which the caller sees through its channel.
-            std::thread::spawn(move || device.poll(until).map_err(|e| log::error!("poll: {e}")));
+            let (sender, receiver) = oneshot::channel();
+            // The receiver is gone only when the caller dropped the future.
+            std::thread::spawn(move || sender.send(device.poll(until)));
+            receiver.await.map_err(|_| gpu.device_error("readback: the waiting thread died"))?
         }
-    }
-    Ok(())
+    };
+    polled.map(|_| ()).map_err(|e| gpu.device_error(&e).with_source(e))
 }
 
 #[cfg(target_arch = "wasm32")]
-fn poll(_: &Gpu, _: wgpu::SubmissionIndex, _: Wait) -> Result<()> {
+async fn poll(_: &Gpu, _: wgpu::SubmissionIndex, _: Wait) -> Result<()> {
     // The browser resolves maps by itself.
     Ok(())
 }

@@ -1,8 +1,9 @@
-//! The builder of a [`Plan`]: buffers, calls and dispatches, layer by layer.
+//! The recurrent layers of a [`Plan`]: input projection and time loop, chunk by chunk.
 
+use super::builder::{Builder, Rows, axis, narrow};
 use super::*;
 use crate::cell::Cell;
-use crate::kernel::uniforms::{Activate, CopyRows, Gemm, Recur};
+use crate::kernel::uniforms::{Gemm, Recur};
 
 /// Bytes of gates_x held at once: enough steps for full products, small enough to stay near the
 /// caches and well under every binding limit.
@@ -12,193 +13,7 @@ const LOOP_MARGIN: u32 = 5_000;
 /// Work of one resident workgroup in one dispatch on hardware: half a second at 20 GFLOP/s a core.
 const RESIDENT_FLOPS: u64 = 10_000_000_000;
 
-/// What the next stage reads: rows `[T, B, blocks, padded width]`.
-#[derive(Clone, Copy)]
-struct Rows {
-    slot: Slot,
-    /// Padded values of a row.
-    width: usize,
-    blocks: usize,
-    block: usize,
-}
-
-pub(super) struct Builder<'a> {
-    network: &'a NetworkSpec,
-    caps: &'a DeviceCaps,
-    batch: u32,
-    steps: u32,
-    plan: Plan,
-}
-
-impl<'a> Builder<'a> {
-    pub(super) fn new(
-        network: &'a NetworkSpec,
-        request: PlanRequest,
-        caps: &'a DeviceCaps,
-    ) -> Result<Self> {
-        let (batch, steps) = (to_u32(request.batch)?, to_u32(request.steps)?);
-        if batch > caps.max_workgroups {
-            return Err(Error::limit(format!(
-                "batch: expected at most {} sequences in one run, got {batch}",
-                caps.max_workgroups
-            )));
-        }
-        if steps > caps.max_steps {
-            return Err(Error::limit(format!(
-                "steps: expected at most {} in one run, got {steps}",
-                caps.max_steps
-            )));
-        }
-        let output =
-            OutputPlan { buffer: 0, blocks: 1, width: 0, block_stride: 0, last_only: false };
-        let plan = Plan {
-            request,
-            buffers: Vec::new(),
-            calls: Vec::new(),
-            uniforms: Vec::new(),
-            ops: Vec::new(),
-            input: None,
-            tokens: None,
-            lengths: 0,
-            layers: Vec::new(),
-            output,
-            choices: Vec::new(),
-        };
-        Ok(Self { network, caps, batch, steps, plan })
-    }
-
-    pub(super) fn build(mut self) -> Result<Plan> {
-        self.plan.lengths = self.buffer("lengths", &[axis(self.plan.request.batch), 4])?;
-        let mut rows = self.input()?;
-        let gates = self.gates_buffer()?;
-        let ys = self.y_buffers()?;
-        for (index, spec) in self.network.layers.iter().enumerate() {
-            rows = self.layer(index, spec, rows, gates, ys[index % 2])?;
-        }
-        self.output(rows)?;
-        Ok(self.plan)
-    }
-
-    // ---- parts ----
-
-    fn buffer(&mut self, label: &str, axes: &[u64]) -> Result<usize> {
-        let bytes = axes.iter().try_fold(1u64, |n, axis| n.checked_mul(*axis)).unwrap_or(u64::MAX);
-        let bytes = bytes.max(16);
-        let most = self.caps.max_binding.min(self.caps.max_buffer);
-        if bytes > most {
-            return Err(Error::limit(format!(
-                "{label}: expected at most {most} bytes in one binding, got {bytes} for B = {}, \
-                 T = {} (use smaller batches)",
-                self.batch, self.steps
-            )));
-        }
-        self.plan.buffers.push(BufferPlan { label: label.into(), bytes });
-        Ok(self.plan.buffers.len() - 1)
-    }
-
-    fn call<B: Block>(&mut self, variant: Variant, slots: Vec<Slot>, block: &B) -> Result<usize> {
-        let align = usize::try_from(self.caps.uniform_align).unwrap_or(256).max(16);
-        let start = self.plan.uniforms.len().next_multiple_of(align);
-        self.plan.uniforms.resize(start, 0);
-        let bytes = bytemuck::bytes_of(block);
-        self.plan.uniforms.extend_from_slice(bytes);
-        self.plan.calls.push(Call {
-            variant,
-            slots,
-            uniform: to_u32(start)?,
-            uniform_bytes: to_u32(bytes.len())?,
-        });
-        Ok(self.plan.calls.len() - 1)
-    }
-
-    fn dispatch(&mut self, call: usize, grid: Grid) {
-        self.plan.ops.push(Op::Dispatch { call, grid, for_states: false });
-    }
-
-    fn input(&mut self) -> Result<Rows> {
-        let (batch, steps) = (u64::from(self.batch), u64::from(self.steps));
-        let spec = self.network.input;
-        let width = padded(spec.width());
-        let rows = |slot| Rows { slot, width, blocks: 1, block: width };
-        if let InputSpec::Dense { size } = spec {
-            if let Some((layout, _)) = self.plan.request.external {
-                if size % 4 == 0 && layout == Layout::TimeMajor {
-                    self.check_external("input", &[steps, batch, axis(size), 4])?;
-                    return Ok(rows(Slot::ExternalInput));
-                }
-                let x = self.buffer("x", &[steps, batch, axis(width), 4])?;
-                self.copy_rows(
-                    (Slot::ExternalInput, layout),
-                    (Slot::Buffer(x), Layout::TimeMajor),
-                    (self.steps, 1, size),
-                    (size, width),
-                )?;
-                return Ok(rows(Slot::Buffer(x)));
-            }
-            let x = self.buffer("x", &[steps, batch, axis(width), 4])?;
-            self.plan.input = Some(x);
-            return Ok(rows(Slot::Buffer(x)));
-        }
-        let tokens = match self.plan.request.external {
-            Some((Layout::TimeMajor, _)) => {
-                self.check_external("input", &[steps, batch, 4])?;
-                Slot::ExternalInput
-            }
-            Some((layout, _)) => {
-                let id = self.buffer("tokens", &[steps, batch, 4])?;
-                let target = (Slot::Buffer(id), Layout::TimeMajor);
-                self.copy_rows((Slot::ExternalInput, layout), target, (self.steps, 1, 1), (1, 1))?;
-                Slot::Buffer(id)
-            }
-            None => {
-                let id = self.buffer("tokens", &[steps, batch, 4])?;
-                self.plan.tokens = Some(id);
-                Slot::Buffer(id)
-            }
-        };
-        Ok(rows(tokens))
-    }
-
-    fn check_external(&self, label: &str, axes: &[u64]) -> Result<()> {
-        let bytes = axes.iter().try_fold(1u64, |n, axis| n.checked_mul(*axis)).unwrap_or(u64::MAX);
-        if bytes > self.caps.max_binding {
-            return Err(Error::limit(format!(
-                "{label}: expected at most {} bytes in one binding, got {bytes}",
-                self.caps.max_binding
-            )));
-        }
-        Ok(())
-    }
-
-    fn copy_rows(
-        &mut self,
-        (source, source_layout): (Slot, Layout),
-        (target, target_layout): (Slot, Layout),
-        (steps, blocks, width): (u32, usize, usize),
-        (source_block, target_block): (usize, usize),
-    ) -> Result<()> {
-        let count = u64::from(steps) * u64::from(self.batch);
-        let grid_y = count.min(u64::from(self.caps.max_workgroups)).max(1);
-        let z = count.div_ceil(grid_y);
-        let values = blocks * width;
-        let block = CopyRows {
-            steps,
-            batch: self.batch,
-            blocks: to_u32(blocks)?,
-            width: to_u32(width)?,
-            source_block: to_u32(source_block)?,
-            target_block: to_u32(target_block)?,
-            source_is_batch_first: u32::from(source_layout == Layout::BatchFirst),
-            target_is_batch_first: u32::from(target_layout == Layout::BatchFirst),
-            grid_y: narrow(grid_y)?,
-        };
-        let slots = vec![source, Slot::Buffer(self.plan.lengths), target];
-        let call = self.call(Variant::of(Kernel::CopyRows), slots, &block)?;
-        let groups = [ceil_div(to_u32(values)?, 64), narrow(grid_y)?, narrow(z)?];
-        self.dispatch(call, Grid::Fixed(groups));
-        Ok(())
-    }
-
+impl Builder<'_> {
     /// Steps of gates_x held at once by the layer that needs the most, and the bytes of a step.
     fn gates_step_bytes(&self, spec: &LayerSpec) -> u64 {
         let columns = axis(spec.cell.gates() * padded(spec.hidden_size));
@@ -216,7 +31,7 @@ impl<'a> Builder<'a> {
         narrow(by_memory.min(by_grid).min(by_work).clamp(1, u64::from(self.steps.max(1))))
     }
 
-    fn gates_buffer(&mut self) -> Result<usize> {
+    pub(super) fn gates_buffer(&mut self) -> Result<usize> {
         let mut bytes = 0;
         for spec in &self.network.layers {
             bytes = bytes.max(self.gates_step_bytes(spec) * u64::from(self.chunk_steps(spec)?));
@@ -225,7 +40,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Two homes for layer outputs, used in turn.
-    fn y_buffers(&mut self) -> Result<[usize; 2]> {
+    pub(super) fn y_buffers(&mut self) -> Result<[usize; 2]> {
         let mut widths = [0usize; 2];
         for (index, spec) in self.network.layers.iter().enumerate() {
             let width = padded(spec.state_size()) * spec.direction.count();
@@ -240,7 +55,7 @@ impl<'a> Builder<'a> {
         Ok([first, second])
     }
 
-    fn layer(
+    pub(super) fn layer(
         &mut self,
         index: usize,
         spec: &LayerSpec,
@@ -346,7 +161,7 @@ impl<'a> Builder<'a> {
         self.gemm(block, slots, 0, is_gather, z)
     }
 
-    fn gemm(
+    pub(super) fn gemm(
         &mut self,
         block: Gemm,
         slots: Vec<Slot>,
@@ -524,97 +339,6 @@ impl<'a> Builder<'a> {
         self.plan.ops.push(Op::Dispatch { call, grid, for_states: true });
         Ok(())
     }
-
-    fn output(&mut self, rows: Rows) -> Result<()> {
-        let last_layer = self.network.layers.last().map_or(0, LayerSpec::state_size);
-        let mut output = OutputPlan {
-            buffer: 0,
-            blocks: rows.blocks,
-            width: last_layer,
-            block_stride: rows.block,
-            last_only: false,
-        };
-        match (self.network.head, rows.slot) {
-            (Some(head), slot) => output = self.head(head, slot, rows.width)?,
-            (None, Slot::Buffer(y)) => output.buffer = y,
-            (None, _) => {}
-        }
-        self.plan.output = output;
-        if let Some((_, layout)) = self.plan.request.external {
-            let steps = if output.last_only { 1 } else { self.steps };
-            let source = (Slot::Buffer(output.buffer), Layout::TimeMajor);
-            let size = (steps, output.blocks, output.width);
-            let blocks = (output.block_stride, output.width);
-            let total = axis(output.blocks * output.width);
-            self.check_external("output", &[u64::from(steps), u64::from(self.batch), total, 4])?;
-            self.copy_rows(source, (Slot::ExternalOutput, layout), size, blocks)?;
-        }
-        Ok(())
-    }
-
-    fn head(&mut self, head: HeadSpec, a: Slot, width: usize) -> Result<OutputPlan> {
-        let (batch, out) = (u64::from(self.batch), padded(head.output_size));
-        let last_only = head.steps == HeadSteps::Last;
-        let steps = if last_only { 1 } else { self.steps };
-        let axes = [u64::from(steps), batch, axis(out), 4];
-        let logits = self.buffer("output", &axes)?;
-        // Rows of the product go along y.
-        let most = (self.caps.max_workgroups.saturating_mul(8) / self.batch.max(1)).max(1);
-        let mut first = 0;
-        while first < steps {
-            let count = most.min(steps - first);
-            let block = Gemm {
-                batch: self.batch,
-                first_step: first,
-                step_count: count,
-                reverse_mask: 0,
-                inner4: to_u32(width / 4)?,
-                columns4: to_u32(out / 4)?,
-                vocab: 0,
-                zero: 0,
-            };
-            let lengths = Slot::Buffer(self.plan.lengths);
-            let slots = vec![
-                a,
-                Slot::Weight(WeightId::HeadWeight),
-                Slot::Weight(WeightId::HeadBias),
-                lengths,
-                lengths,
-                Slot::Buffer(logits),
-            ];
-            self.gemm(block, slots, if last_only { 2 } else { 1 }, false, 1)?;
-            first += count;
-        }
-        if head.activation != Activation::None {
-            self.activate(head, logits, steps)?;
-        }
-        let width = head.output_size;
-        Ok(OutputPlan { buffer: logits, blocks: 1, width, block_stride: out, last_only })
-    }
-
-    fn activate(&mut self, head: HeadSpec, logits: usize, steps: u32) -> Result<()> {
-        let rows = u64::from(steps) * u64::from(self.batch);
-        let grid_x = rows.min(u64::from(self.caps.max_workgroups)).max(1);
-        let kind = match head.activation {
-            Activation::None => 0,
-            Activation::Softmax => 1,
-            Activation::LogSoftmax => 2,
-            Activation::Sigmoid => 3,
-            Activation::Tanh => 4,
-            Activation::Relu => 5,
-        };
-        let block = Activate {
-            rows: narrow(rows)?,
-            columns: to_u32(head.output_size)?,
-            columns4: to_u32(padded(head.output_size) / 4)?,
-            grid_x: narrow(grid_x)?,
-        };
-        let mut variant = Variant::of(Kernel::Activate);
-        variant.overrides = vec![("KIND", kind)];
-        let call = self.call(variant, vec![Slot::Buffer(logits)], &block)?;
-        self.dispatch(call, Grid::Fixed([narrow(grid_x)?, narrow(rows.div_ceil(grid_x))?, 1]));
-        Ok(())
-    }
 }
 
 fn reverse_mask(spec: &LayerSpec) -> u32 {
@@ -629,12 +353,4 @@ fn step_flops(spec: &LayerSpec, batch: u32) -> u64 {
     let per_row =
         axis(spec.gate_rows()) * axis(inner) + axis(spec.proj_size) * axis(spec.hidden_size);
     2 * per_row * u64::from(batch) * axis(spec.direction.count())
-}
-
-fn axis(size: usize) -> u64 {
-    u64::try_from(size).unwrap_or(u64::MAX)
-}
-
-fn narrow(size: u64) -> Result<u32> {
-    u32::try_from(size).map_err(|_| Error::limit(format!("size: expected below 2^32, got {size}")))
 }

@@ -8,8 +8,10 @@
 //! R padded to a multiple of four. Rows are sorted by falling length by the caller where lengths
 //! differ, so that the grid of a step shrinks as rows end.
 
+mod builder;
 mod caps;
 mod layer;
+mod output;
 mod strategy;
 
 pub use caps::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT};
@@ -288,7 +290,7 @@ impl Plan {
     /// `Limit` when a buffer, a grid or a loop exceeds the device (names it, with the sizes);
     /// `Unsupported` when the strategy asked for does not take a layer.
     pub fn new(network: &NetworkSpec, request: PlanRequest, caps: &DeviceCaps) -> Result<Self> {
-        layer::Builder::new(network, request, caps)?.build()
+        builder::Builder::new(network, request, caps)?.build()
     }
 
     /// Returns the bytes of all buffers.
