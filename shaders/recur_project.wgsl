@@ -52,7 +52,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         let len = lengths[row];
         if (s < len) {
             let t = time_of(s, len, reads_backwards(recur.reverse_mask, d));
-            y[y_index(t, row, d) + out] = row_of(acc, r);
+            y[y_index(t, row, d) + out] = without_padding(row_of(acc, r), out, recur.state_size);
         }
     }
 }

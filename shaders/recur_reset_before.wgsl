@@ -100,7 +100,8 @@ fn gates(@builtin(global_invocation_id) id: vec3u) {
             let at = state_index(row, d, recur.units4) + unit;
             let gate_r = sigmoid_v(gate_input(row, d, 0u, unit) + row_of(reset, r));
             let gate_z = sigmoid_v(gate_input(row, d, 1u, unit) + row_of(update, r));
-            cells[at] = gate_r * h_before(s, row, len, d, unit);
+            let reset_h = gate_r * h_before(s, row, len, d, unit);
+            cells[at] = without_padding(reset_h, unit, recur.units);
             cells[recur.directions * recur.batch * recur.units4 + at] = gate_z;
         }
     }
@@ -135,7 +136,8 @@ fn candidate(@builtin(global_invocation_id) id: vec3u) {
             let n = tanh_v(gate_input(row, d, 2u, unit) + row_of(acc, r));
             let z = cells[recur.directions * recur.batch * recur.units4 + at];
             let t = time_of(s, len, reads_backwards(recur.reverse_mask, d));
-            y[y_index(t, row, d) + unit] = (1.0 - z) * n + z * h_before(s, row, len, d, unit);
+            let h = (1.0 - z) * n + z * h_before(s, row, len, d, unit);
+            y[y_index(t, row, d) + unit] = without_padding(h, unit, recur.units);
         }
     }
 }

@@ -107,8 +107,9 @@ fn main(@builtin(local_invocation_id) lane: vec3u, @builtin(workgroup_id) group:
                 if (STATES == 2u) {
                     cells[cell_at] = after[STATES - 1u];
                 }
-                state[write0 + (lane.y * ROWS + r) * recur.state4 + unit] = after[0];
-                y[y_index(time_of(s, len[r], is_reverse), row, d) + unit] = after[0];
+                let h = without_padding(after[0], unit, recur.units);
+                state[write0 + (lane.y * ROWS + r) * recur.state4 + unit] = h;
+                y[y_index(time_of(s, len[r], is_reverse), row, d) + unit] = h;
             }
         }
         workgroupBarrier();

@@ -97,11 +97,12 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         if (STATES == 2u) {
             cells[cell_at] = after[STATES - 1u];
         }
+        let h = without_padding(after[0], unit, recur.units);
         if (PROJECTED) {
-            cells[recur.directions * recur.batch * recur.units4 + cell_at] = after[0];
+            cells[recur.directions * recur.batch * recur.units4 + cell_at] = h;
         } else {
             let t = time_of(s, len, reads_backwards(recur.reverse_mask, d));
-            y[y_index(t, row, d) + unit] = after[0];
+            y[y_index(t, row, d) + unit] = h;
         }
     }
 }

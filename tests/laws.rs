@@ -2,10 +2,10 @@
 
 mod support;
 
-use wgpu_rnn::check::{Case, cases, formula_states, input_value};
+use wgpu_rnn::check::{Case, cases, compare_output, formula_states, input_value};
 use wgpu_rnn::{
     Batch, Cell, Direction, Engine, HeadSpec, Init, InputSpec, Layer, LayerSpec, Layout,
-    LoadedModel, Model, Output, RunOptions, States, Strategy,
+    LoadedModel, Model, Output, RunOptions, States, Strategy, reference,
 };
 
 const INPUT: usize = 3;
@@ -316,6 +316,19 @@ fn saturating_inputs_give_finite_results() {
             assert!(output.output.data().iter().all(|v| v.abs() < 1e3), "{name}");
         }
         assert!(output.output.data().iter().all(|v| !v.is_nan()), "{name}");
+    });
+}
+
+#[test]
+fn infinite_inputs_saturate_as_in_the_oracle() {
+    for_each(|name, loaded, model| {
+        let mut input = values(5 * STEPS * INPUT);
+        for (row, value) in [(0, f32::INFINITY), (2, f32::NEG_INFINITY)] {
+            input[(row * STEPS + 3) * INPUT] = value;
+        }
+        let batch = Batch::dense(input, 5, STEPS, INPUT, Layout::BatchFirst).expect("valid");
+        let want = reference::run::<f64>(model, &batch, &RunOptions::default()).expect("runs");
+        assert_eq!(compare_output(&run(loaded, &batch), &want).fault, None, "{name}");
     });
 }
 

@@ -7,6 +7,8 @@ struct Recur {
     reverse_mask: u32,  // bit d: direction d reads backwards
     state4: u32,        // R/4, padded width of h
     units4: u32,        // H/4, padded units
+    state_size: u32,    // R
+    units: u32,         // H
     first_step: u32,    // s of the first step of this dispatch (resident) or of step 0 (per step)
     step_count: u32,    // steps of this dispatch or run of dispatches
     gate_first: u32,    // s of the first step held in gates_x
@@ -16,6 +18,13 @@ struct Recur {
 // Index of the input gates of `row` at step `s` in gates_x [D, gate_steps, B, columns].
 fn gates_index(s: u32, row: u32, d: u32, columns: u32) -> u32 {
     return ((d * recur.gate_steps + s - recur.gate_first) * recur.batch + row) * columns;
+}
+
+// Zero in the lanes of group `group` that lie beyond `size`. Padding weights are zero, and zero times
+// infinity is NaN: without this an infinite input would reach every unit through the padding of h.
+fn without_padding(v: vec4f, group: u32, size: u32) -> vec4f {
+    let lanes = vec4u(4u * group) + vec4u(0u, 1u, 2u, 3u);
+    return select(vec4f(0.0), v, lanes < vec4u(size));
 }
 
 // Index of h at time `t` of `row` in y [T, B, D, R/4].

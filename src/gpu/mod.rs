@@ -39,6 +39,8 @@ pub(crate) struct Gpu {
     pub(crate) pipelines: Arc<Pipelines>,
     /// Whether fresh buffers are filled with NaN instead of left zero.
     pub(crate) poison: bool,
+    /// Held around every use of a GL device; see [`Gpu::exclusive`].
+    turn: Arc<Mutex<()>>,
     /// What the driver reported outside any error scope: device loss, mostly.
     fault: Arc<Mutex<Option<String>>>,
 }
@@ -77,6 +79,7 @@ impl Gpu {
             caps,
             pipelines: Arc::new(Pipelines::new(options.is_checked())),
             poison: options.poison_memory,
+            turn: Arc::default(),
             fault: Arc::default(),
         };
         if measure {
@@ -127,6 +130,7 @@ impl Gpu {
     /// # Errors
     /// What `work` gives; `Device` for out of memory, validation and internal errors.
     pub(crate) fn scoped<T>(&self, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _turn = self.exclusive();
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
@@ -144,6 +148,15 @@ impl Gpu {
             Some(error) => Err(self.device_error(format!("{what}: {error}")).with_source(error)),
             None => result,
         }
+    }
+
+    /// Waits until no other thread uses this device, where that matters: wgpu's GL backend has one
+    /// context per adapter and panics when a thread waits more than six seconds for it, which a
+    /// compilation in another thread can cause. Other backends need no turn and get `None`.
+    pub(crate) fn exclusive(&self) -> Option<std::sync::MutexGuard<'_, ()>> {
+        let is_gl = self.info.backend == wgpu::Backend::Gl;
+        // The lock guards no data, so a panic elsewhere leaves nothing half-done.
+        is_gl.then(|| self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     /// Makes a buffer of `bytes`, zeroed, for use in shaders and copies.

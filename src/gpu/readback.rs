@@ -28,20 +28,25 @@ pub(crate) async fn read_back(
     wait: Wait,
 ) -> Result<Vec<u8>> {
     let (sender, receiver) = oneshot::channel();
-    staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
-        // The receiver is gone only when the caller dropped the future.
-        let _ = sender.send(result);
-    });
+    {
+        let _turn = gpu.exclusive();
+        staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+            // The receiver is gone only when the caller dropped the future.
+            let _ = sender.send(result);
+        });
+    }
     poll(gpu, index, wait).await?;
     receiver
         .await
         .map_err(|_| gpu.device_error("readback: the device dropped the request"))?
         .map_err(|e| gpu.device_error("readback: the buffer could not be mapped").with_source(e))?;
+    let turn = gpu.exclusive();
     let copy = staging
         .get_mapped_range(0..bytes)
         .map_err(|e| gpu.device_error(format!("readback: {e:?}")))?
         .to_vec();
     staging.unmap();
+    drop(turn);
     gpu.check_alive()?;
     Ok(copy)
 }
@@ -51,12 +56,18 @@ pub(crate) async fn read_back(
 async fn poll(gpu: &Gpu, index: wgpu::SubmissionIndex, wait: Wait) -> Result<()> {
     let until = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
     let polled = match wait {
-        Wait::Blocking => gpu.device.poll(until),
+        Wait::Blocking => {
+            let _turn = gpu.exclusive();
+            gpu.device.poll(until)
+        }
         Wait::Yielding => {
-            let device = gpu.device.clone();
+            let waiting = gpu.clone();
             let (sender, receiver) = oneshot::channel();
             // The receiver is gone only when the caller dropped the future.
-            std::thread::spawn(move || sender.send(device.poll(until)));
+            std::thread::spawn(move || {
+                let _turn = waiting.exclusive();
+                sender.send(waiting.device.poll(until))
+            });
             receiver.await.map_err(|_| gpu.device_error("readback: the waiting thread died"))?
         }
     };

@@ -41,6 +41,10 @@ block!(
         state4,
         /// Padded units, in vec4.
         units4,
+        /// R.
+        state_size,
+        /// H.
+        units,
         /// First step of this dispatch.
         first_step,
         /// Steps of this dispatch.

@@ -97,6 +97,8 @@ impl Builder<'_> {
                 reverse_mask: reverse_mask(spec),
                 state4: to_u32(state / 4)?,
                 units4: to_u32(units / 4)?,
+                state_size: to_u32(spec.state_size())?,
+                units: to_u32(spec.hidden_size)?,
                 first_step: first,
                 step_count: count,
                 gate_first: first,
