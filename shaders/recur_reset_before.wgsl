@@ -4,7 +4,7 @@
 //   candidate:  n = tanh(gx_n + W_hn·(r⊙h) + b_hn)   h' = (1 − z)·n + z·h
 //
 // Grid: x over groups of four units, y over tiles of ROWS rows, z over directions. R = H here.
-// Needs: lib/{activation,index,recur,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
+// Needs: lib/{activation,hidden,index,recur,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
 // Rust twin: src/cell/gru.rs. Source: Cho et al. (2014); ONNX GRU, linear_before_reset = 0.
 
 struct Step {
@@ -39,16 +39,6 @@ fn source_row(index: u32) -> vec4f {
     return cells[index];
 }
 
-// W_hh's block for input group k4, gate g, unit group `unit`.
-fn weight_block(d: u32, k4: u32, g: u32, unit: u32) -> mat4x4f {
-    let columns = GATES * recur.units4;
-    let w = (d * recur.units4 + k4) * 4u * columns + g * recur.units4 + unit;
-    return mat4x4f(
-        weight_hh[w], weight_hh[w + columns],
-        weight_hh[w + 2u * columns], weight_hh[w + 3u * columns],
-    );
-}
-
 // gx + b_hh of gate g.
 fn gate_input(row: u32, d: u32, g: u32, unit: u32) -> vec4f {
     let columns = GATES * recur.units4;
@@ -74,15 +64,7 @@ fn gates(@builtin(global_invocation_id) id: vec3u) {
     }
     let s = recur.first_step + step.index;
     source = select(1u, 0u, s == 0u);
-    var base: array<u32, ROWS>;
-    for (var r = 0u; r < ROWS; r++) {
-        let row = min(row0 + r, recur.batch - 1u);
-        let len = lengths[row];
-        base[r] = 0u;
-        if (s < len) {
-            base[r] = before_index(s, row, len, d);
-        }
-    }
+    let base = rows_before(s, row0, d);
     var reset: Rows;
     var update: Rows;
     for (var k4 = 0u; k4 < recur.units4; k4++) {

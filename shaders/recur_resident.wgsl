@@ -5,7 +5,7 @@
 // Grid: x over tiles of WG_Y·ROWS rows, z over directions. h lives in workgroup memory, twice (one
 // copy is read while the other is written), so a step costs one barrier; weights stream from cache.
 // A tile ends with its longest row. Chunks of the time loop hand h over through y, c through `cells`.
-// Needs: a cell file, lib/{activation,index,recur,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
+// Needs: a cell file, lib/{activation,hidden,index,recur,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
 
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<storage, read> gates_x: array<vec4f>;             // [D, chunk·B, G, H/4]
@@ -73,18 +73,7 @@ fn main(@builtin(local_invocation_id) lane: vec3u, @builtin(workgroup_id) group:
             base[r] = read0 + (lane.y * ROWS + r) * recur.state4;
         }
         for (var unit = lane.x; unit < recur.units4; unit += WG_X) {
-            var acc: array<Rows, GATES>;
-            for (var k4 = 0u; k4 < recur.state4; k4++) {
-                let h = load_rows(base, k4);
-                let w0 = (d * recur.state4 + k4) * 4u * columns + unit;
-                for (var g = 0u; g < GATES; g++) {
-                    let w = w0 + g * recur.units4;
-                    acc[g] += mat4x4f(
-                        weight_hh[w], weight_hh[w + columns],
-                        weight_hh[w + 2u * columns], weight_hh[w + 3u * columns],
-                    ) * h;
-                }
-            }
+            let acc = hidden_product(base, d, unit);
             for (var r = 0u; r < ROWS; r++) {
                 if (s >= len[r]) {
                     continue;

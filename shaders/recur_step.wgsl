@@ -5,7 +5,7 @@
 // Grid: x over groups of four units, y over tiles of ROWS rows, z over directions. An invocation
 // owns all gates of its units for its rows. y is the state's home: h_{t-1} is read from it, h_t is
 // written to it; with PROJECTED the cell's h goes to `cells` and recur_project.wgsl writes y.
-// Needs: a cell file, lib/{activation,index,recur,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
+// Needs: a cell file, lib/{activation,hidden,index,recur,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
 
 struct Step {
     index: u32, // step, counted from recur.first_step
@@ -44,30 +44,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     }
     let s = recur.first_step + step.index;
     is_first = s == 0u;
-    var base: array<u32, ROWS>;
-    for (var r = 0u; r < ROWS; r++) {
-        let row = min(row0 + r, recur.batch - 1u);
-        let len = lengths[row];
-        // A row that has ended reads row 0 of the buffer and writes nothing.
-        base[r] = 0u;
-        if (s < len) {
-            base[r] = before_index(s, row, len, d);
-        }
-    }
+    let base = rows_before(s, row0, d);
 
     let columns = GATES * recur.units4;
-    var acc: array<Rows, GATES>;
-    for (var k4 = 0u; k4 < recur.state4; k4++) {
-        let h = load_rows(base, k4);
-        let w0 = (d * recur.state4 + k4) * 4u * columns + unit;
-        for (var g = 0u; g < GATES; g++) {
-            let w = w0 + g * recur.units4;
-            acc[g] += mat4x4f(
-                weight_hh[w], weight_hh[w + columns],
-                weight_hh[w + 2u * columns], weight_hh[w + 3u * columns],
-            ) * h;
-        }
-    }
+    let acc = hidden_product(base, d, unit);
 
     for (var r = 0u; r < ROWS; r++) {
         let row = row0 + r;

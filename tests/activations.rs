@@ -5,7 +5,7 @@ mod support;
 use wgpu_rnn::cell::Cell;
 use wgpu_rnn::model::DirectionWeights;
 use wgpu_rnn::{
-    Activation, Batch, Engine, Head, HeadSteps, Input, Layer, LayerSpec, Layout, Model, Tensor,
+    Activation, Batch, Head, HeadSteps, Input, Layer, LayerSpec, Layout, Model, Tensor,
 };
 
 /// Relative error that tanh and sigmoid keep on every device: WGSL allows exp an error of 3 + 2·|x|
@@ -42,13 +42,8 @@ fn sweep() -> Vec<f32> {
         .collect()
 }
 
-fn engines() -> Vec<(String, Engine)> {
-    let gpus = support::gpus().iter().cloned();
-    [("cpu".to_owned(), Engine::cpu())].into_iter().chain(gpus).collect()
-}
-
 fn check(what: &str, model: &Model, inputs: &[f32], want: impl Fn(f64) -> f64) {
-    for (name, engine) in engines() {
+    for (name, engine) in support::engines() {
         let batch =
             Batch::dense(inputs, inputs.len(), 1, 1, Layout::BatchFirst).expect("a valid batch");
         let output = engine.load(model).expect("loads").run_blocking(&batch).expect("runs");

@@ -5,21 +5,10 @@ mod support;
 
 use support::compare::first_fault;
 use support::golden::{Fixture, fixtures};
-use wgpu_rnn::{Engine, RunOptions, Strategy, reference};
+use wgpu_rnn::{Engine, RunOptions, reference};
 
 /// Fixtures that `tests/golden/generate.py` writes.
 const COUNT: usize = 16;
-
-/// The engines that are compared, with a name for messages.
-fn engines() -> Vec<(String, Engine)> {
-    let mut engines = vec![("cpu".to_owned(), Engine::cpu())];
-    for (name, engine) in support::gpus() {
-        for strategy in [Strategy::Auto, Strategy::StepPerDispatch] {
-            engines.push((format!("{name}, {strategy:?}"), engine.with_strategy(strategy)));
-        }
-    }
-    engines
-}
 
 fn all() -> Vec<Fixture> {
     let all = fixtures();
@@ -42,7 +31,7 @@ fn the_oracle_agrees_with_pytorch() {
 
 #[test]
 fn every_engine_agrees_with_pytorch() {
-    for (name, engine) in engines() {
+    for (name, engine) in support::engines() {
         for fixture in all() {
             let loaded = engine.load(&fixture.model).expect("loads");
             let got = loaded.run_blocking(&fixture.batch).expect("a run");

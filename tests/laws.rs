@@ -4,22 +4,11 @@ mod support;
 
 use wgpu_rnn::check::{Case, cases, compare_output, formula_states, input_value};
 use wgpu_rnn::{
-    Batch, Cell, Direction, Engine, HeadSpec, Init, InputSpec, Layer, LayerSpec, Layout,
-    LoadedModel, Model, Output, RunOptions, States, Strategy, reference,
+    Batch, Cell, Direction, HeadSpec, Init, InputSpec, Layer, LayerSpec, Layout, LoadedModel,
+    Model, Output, RunOptions, States, reference,
 };
 
 const INPUT: usize = 3;
-
-/// Every engine under test with a name: the CPU path, and each device with each strategy.
-fn engines() -> Vec<(String, Engine)> {
-    let mut engines = vec![("cpu".to_owned(), Engine::cpu())];
-    for (name, engine) in support::gpus() {
-        for strategy in [Strategy::Auto, Strategy::StepPerDispatch] {
-            engines.push((format!("{name}, {strategy:?}"), engine.with_strategy(strategy)));
-        }
-    }
-    engines
-}
 
 /// Networks that the laws are tried on.
 fn models() -> Vec<(String, Model)> {
@@ -38,7 +27,7 @@ fn models() -> Vec<(String, Model)> {
 }
 
 fn for_each(mut law: impl FnMut(&str, &LoadedModel, &Model)) {
-    for (device, engine) in engines() {
+    for (device, engine) in support::engines() {
         for (name, model) in models() {
             let loaded = engine.load(&model).expect("loads");
             law(&format!("{device} / {name}"), &loaded, &model);
@@ -182,7 +171,7 @@ fn layouts_hold_the_same_numbers() {
 
 #[test]
 fn time_may_be_cut_where_states_are_carried() {
-    for (device, engine) in engines() {
+    for (device, engine) in support::engines() {
         for cell in Cell::ALL {
             let model = Model::builder(InputSpec::Dense { size: INPUT })
                 .layers(2, &LayerSpec::new(cell, 7))
@@ -207,7 +196,7 @@ fn time_may_be_cut_where_states_are_carried() {
 
 #[test]
 fn reverse_equals_forward_on_reversed_sequences() {
-    for (device, engine) in engines() {
+    for (device, engine) in support::engines() {
         for cell in Cell::ALL {
             let spec = LayerSpec::new(cell, 6);
             let build = |direction| {
@@ -346,7 +335,7 @@ fn asynchronous_and_blocking_runs_agree_and_overlap() {
 
 #[test]
 fn one_loaded_model_serves_many_threads() {
-    for (device, engine) in engines() {
+    for (device, engine) in support::engines() {
         let cases: Vec<Case> =
             cases().into_iter().filter(|case| case.name.contains("B=70")).collect();
         for case in cases {

@@ -3,15 +3,10 @@
 mod support;
 
 use safetensors::{Dtype, SafeTensors};
-use wgpu_rnn::{Batch, Engine, Layout, Model};
+use wgpu_rnn::{Batch, Layout, Model};
 
 fn root(path: &str) -> String {
     format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))
-}
-
-fn engines() -> Vec<(String, Engine)> {
-    let gpus = support::gpus().iter().cloned();
-    [("cpu".to_owned(), Engine::cpu())].into_iter().chain(gpus).collect()
 }
 
 /// The numbers of a tensor, whatever its type, as f64.
@@ -59,7 +54,7 @@ fn sunspot_forecaster_matches_pytorch_and_forecasts_by_feeding_itself() {
     let bytes = std::fs::read(root("models/expected/sunspots.safetensors")).expect("readable");
     let file = SafeTensors::deserialize(&bytes).expect("valid");
     let input = narrow(&numbers(&file, "input"));
-    for (name, engine) in engines() {
+    for (name, engine) in support::engines() {
         let loaded = engine.load(&model).expect("loads");
         let batch = Batch::dense(&input[..], 1, input.len(), 1, Layout::BatchFirst).expect("valid");
         let result = loaded.run_blocking(&batch).expect("runs");
@@ -91,7 +86,7 @@ fn language_model_matches_pytorch_on_the_traced_text() {
         model.info.vocabulary.as_ref().expect("has one").encode("I love AI").expect("known");
     let want: Vec<f64> = tokens.iter().map(|t| f64::from(*t)).collect();
     assert_eq!(numbers(&file, "tokens"), want);
-    for (name, engine) in engines() {
+    for (name, engine) in support::engines() {
         let loaded = engine.load(&model).expect("loads");
         let batch = Batch::tokens(&tokens[..], 1, tokens.len(), Layout::BatchFirst).expect("valid");
         let result = loaded.run_blocking(&batch).expect("runs");

@@ -70,6 +70,7 @@ pub enum Kernel {
 }
 
 const ACTIVATION: &str = include_str!("../../shaders/lib/activation.wgsl");
+const HIDDEN: &str = include_str!("../../shaders/lib/hidden.wgsl");
 const INDEX: &str = include_str!("../../shaders/lib/index.wgsl");
 const RECUR: &str = include_str!("../../shaders/lib/recur.wgsl");
 const RESET_BEFORE: &str = include_str!("../../shaders/recur_reset_before.wgsl");
@@ -80,7 +81,7 @@ const RESET_BEFORE_SPEC: KernelSpec = KernelSpec {
     name: "recur_reset_before",
     entry: "gates",
     wgsl: RESET_BEFORE,
-    libs: &[ACTIVATION, INDEX, RECUR],
+    libs: &[ACTIVATION, HIDDEN, INDEX, RECUR],
     takes_cell: false,
     takes_rows: true,
     bindings: RECUR_STEP_BINDINGS,
@@ -174,7 +175,7 @@ const RECUR_STEP: KernelSpec = KernelSpec {
     name: "recur_step",
     entry: "main",
     wgsl: include_str!("../../shaders/recur_step.wgsl"),
-    libs: &[ACTIVATION, INDEX, RECUR],
+    libs: &[ACTIVATION, HIDDEN, INDEX, RECUR],
     takes_cell: true,
     takes_rows: true,
     bindings: RECUR_STEP_BINDINGS,
@@ -203,7 +204,7 @@ const RECUR_RESIDENT: KernelSpec = KernelSpec {
     name: "recur_resident",
     entry: "main",
     wgsl: include_str!("../../shaders/recur_resident.wgsl"),
-    libs: &[ACTIVATION, INDEX, RECUR],
+    libs: &[ACTIVATION, HIDDEN, INDEX, RECUR],
     takes_cell: true,
     takes_rows: true,
     bindings: &[

@@ -214,15 +214,7 @@ impl Builder<'_> {
     ) -> Result<()> {
         let inner = u64::from(recur.state4.max(recur.units4));
         self.check_loops("recurrent step", inner * (1 + axis(spec.cell.gates())))?;
-        let slots = vec![
-            Slot::Buffer(gates),
-            Slot::Weight(WeightId::RecurWeight(index)),
-            Slot::Weight(WeightId::RecurBias(index)),
-            Slot::Buffer(buffers.h_0),
-            Slot::Buffer(self.plan.lengths),
-            Slot::Buffer(y),
-            Slot::Buffer(buffers.cells),
-        ];
+        let slots = self.recur_slots(index, (gates, y), buffers);
         let [x, wg_y] = choice.workgroup;
         let z = recur.directions;
         let grid = |width4: u32| Grid::StepRows {
@@ -278,15 +270,7 @@ impl Builder<'_> {
         let [x, wg_y] = choice.workgroup;
         let state_vecs = choice.tile() * recur.state4;
         variant.overrides = vec![("WG_X", x), ("WG_Y", wg_y), ("STATE_VECS", state_vecs)];
-        let slots = vec![
-            Slot::Buffer(gates),
-            Slot::Weight(WeightId::RecurWeight(index)),
-            Slot::Weight(WeightId::RecurBias(index)),
-            Slot::Buffer(buffers.h_0),
-            Slot::Buffer(self.plan.lengths),
-            Slot::Buffer(y),
-            Slot::Buffer(buffers.cells),
-        ];
+        let slots = self.recur_slots(index, (gates, y), buffers);
         while first < end {
             let count = most.min(end - first);
             let block = Recur { first_step: first, step_count: count, ..recur };
@@ -296,6 +280,24 @@ impl Builder<'_> {
             first += count;
         }
         Ok(())
+    }
+
+    /// What every recurrent driver binds, in the order of their table rows.
+    fn recur_slots(
+        &self,
+        index: usize,
+        (gates, y): (usize, usize),
+        buffers: &LayerBuffers,
+    ) -> Vec<Slot> {
+        vec![
+            Slot::Buffer(gates),
+            Slot::Weight(WeightId::RecurWeight(index)),
+            Slot::Weight(WeightId::RecurBias(index)),
+            Slot::Buffer(buffers.h_0),
+            Slot::Buffer(self.plan.lengths),
+            Slot::Buffer(y),
+            Slot::Buffer(buffers.cells),
+        ]
     }
 
     /// Steps that one resident dispatch may run: the driver's loop limit, and the watchdog.

@@ -7,7 +7,7 @@ pub(crate) mod golden;
 
 use std::sync::OnceLock;
 
-use wgpu_rnn::{DeviceChoice, Engine, EngineOptions};
+use wgpu_rnn::{DeviceChoice, Engine, EngineOptions, Strategy};
 
 /// Returns one engine per adapter of this machine, checked and trusted shaders both, with poisoned
 /// memory; shared by the tests of a process, since opening a device costs more than most tests.
@@ -44,6 +44,17 @@ fn open_all() -> Vec<(String, Engine)> {
     assert!(!(required && engines.is_empty()), "REQUIRE_GPU=1 and no usable adapter");
     if engines.is_empty() {
         println!("skipped (no adapter)");
+    }
+    engines
+}
+
+/// Returns the CPU path and every device with every strategy that takes all cases, with names.
+pub(crate) fn engines() -> Vec<(String, Engine)> {
+    let mut engines = vec![("cpu".to_owned(), Engine::cpu())];
+    for (name, engine) in gpus() {
+        for strategy in [Strategy::Auto, Strategy::StepPerDispatch] {
+            engines.push((format!("{name}, {strategy:?}"), engine.with_strategy(strategy)));
+        }
     }
     engines
 }
