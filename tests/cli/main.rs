@@ -4,4 +4,5 @@ mod commands;
 mod faults;
 mod formats;
 mod runs;
+mod shipped;
 mod support;
