@@ -4,6 +4,7 @@
 //! [`LoadedModel::run`] takes a [`Batch`] to an [`Output`].
 
 use crate::batch::{Batch, Output, RunOptions};
+use crate::cpu::CpuModel;
 use crate::error::{Error, Result};
 use crate::model::Model;
 
@@ -101,6 +102,7 @@ pub struct Engine {
 #[derive(Debug)]
 pub struct LoadedModel {
     model: Model,
+    cpu: CpuModel,
 }
 
 impl Engine {
@@ -152,7 +154,7 @@ impl Engine {
     /// # Errors
     /// `Limit` when its weights exceed what the device can bind.
     pub fn load(&self, model: &Model) -> Result<LoadedModel> {
-        Ok(LoadedModel { model: model.clone() })
+        Ok(LoadedModel { model: model.clone(), cpu: CpuModel::new(model) })
     }
 }
 
@@ -175,7 +177,7 @@ impl LoadedModel {
     /// # Errors
     /// As [`LoadedModel::run`].
     pub async fn run_with(&self, batch: &Batch, options: &RunOptions) -> Result<Output> {
-        crate::cpu::run(&self.model, batch, options)
+        self.cpu.run(&self.model, batch, options)
     }
 
     /// Runs a batch and waits for it.
