@@ -1,11 +1,23 @@
 //! The case table and its comparator: a device against the f64 oracle.
 //!
-//! Tests, `rnn check` and benches read the same table.
+//! One table, many readers: the tests, `rnn check` on a user's hardware, and the benches' own check
+//! before they time. Inputs and weights come from formulas and seeds, so that any misplaced element
+//! changes the answer; sizes are small and awkward, so that edges run.
 
-use crate::batch::{Batch, RunOptions};
-use crate::engine::{Engine, EngineOptions};
-use crate::error::Result;
-use crate::model::Model;
+use crate::batch::{Batch, Layout, RunOptions, States, ZeroLength};
+use crate::cell::Cell;
+use crate::engine::{Engine, Strategy};
+use crate::error::{ErrorKind, Result};
+use crate::model::{
+    Activation, Direction, HeadSpec, Init, InputSpec, LayerSpec, Model, ModelBuilder,
+};
+use crate::reference::{self, ReferenceOutput};
+use crate::tensor::Tensor;
+
+/// Absolute tolerance of the comparator, for results of order one.
+pub const ATOL: f64 = 1e-5;
+/// Relative tolerance of the comparator.
+pub const RTOL: f64 = 2e-5;
 
 /// One network with one batch.
 #[derive(Clone, Debug)]
@@ -35,16 +47,343 @@ pub struct CaseReport {
     pub refused: Option<String>,
 }
 
-/// Lists every case.
-pub fn cases() -> Vec<Case> {
-    Vec::new()
+/// How far two arrays are apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// Largest absolute difference; NaN when one side has a NaN that the other has not.
+    pub max_abs: f64,
+    /// The first element beyond tolerance, in words.
+    pub fault: Option<String>,
 }
 
-/// Runs one case on every strategy that the device of `options` offers.
+/// Compares a result with the oracle's, element by element.
+///
+/// An element passes when `|got − want| ≤ ATOL + RTOL·|want|`, or both are NaN, or both are the same
+/// infinity; a NaN on one side alone never passes.
+pub fn compare(what: &str, got: &Tensor, want: &Tensor<f64>) -> Difference {
+    if got.shape() != want.shape() {
+        let fault = format!("{what}: expected shape {:?}, got {:?}", want.shape(), got.shape());
+        return Difference { max_abs: f64::NAN, fault: Some(fault) };
+    }
+    let mut difference = Difference { max_abs: 0.0, fault: None };
+    let shape = want.shape();
+    for (index, (got, want)) in got.data().iter().zip(want.data()).enumerate() {
+        let got = f64::from(*got);
+        if (got.is_nan() && want.is_nan()) || got.to_bits() == want.to_bits() {
+            continue;
+        }
+        let diff = (got - want).abs();
+        // Written so that NaN fails.
+        let is_close = diff <= ATOL + RTOL * want.abs();
+        if !is_close {
+            let place = || place(index, shape);
+            difference.fault.get_or_insert_with(|| {
+                format!("{what}{}: expected {want:e}, got {got:e}", place())
+            });
+        }
+        if diff.is_nan() || diff > difference.max_abs {
+            difference.max_abs = diff;
+        }
+    }
+    difference
+}
+
+/// Turns a row-major index into `[2, 0, 5]`.
+fn place(mut index: usize, shape: &[usize]) -> String {
+    let mut places = vec![0; shape.len()];
+    for (place, axis) in places.iter_mut().zip(shape).rev() {
+        *place = index % axis;
+        index /= axis;
+    }
+    format!("{places:?}")
+}
+
+/// Compares output and states of a run with the oracle's.
+pub fn compare_output(got: &crate::Output, want: &ReferenceOutput<f64>) -> Difference {
+    let mut parts = vec![compare("output", &got.output, &want.output)];
+    for (index, want) in want.h.iter().enumerate() {
+        let empty = Tensor::default();
+        let got = got.states.h.get(index).unwrap_or(&empty);
+        parts.push(compare(&format!("h_n of layer {index}"), got, want));
+    }
+    for (index, want) in want.c.iter().enumerate() {
+        let got = got.states.c.get(index).and_then(Option::as_ref);
+        match (got, want) {
+            (Some(got), Some(want)) => {
+                parts.push(compare(&format!("c_n of layer {index}"), got, want));
+            }
+            (None, None) => {}
+            _ => parts.push(Difference {
+                max_abs: f64::NAN,
+                fault: Some(format!("c_n of layer {index}: expected one exactly for lstm")),
+            }),
+        }
+    }
+    parts.into_iter().fold(Difference { max_abs: 0.0, fault: None }, |all, part| Difference {
+        max_abs: if part.max_abs.is_nan() { f64::NAN } else { all.max_abs.max(part.max_abs) },
+        fault: all.fault.or(part.fault),
+    })
+}
+
+/// Runs one case on every strategy of the engine's device and compares with the oracle.
 ///
 /// # Errors
-/// None of the case's own: a failing case is a report with a fault.
+/// What the oracle refuses; a failing case is a report with a fault.
 pub async fn run_case(engine: &Engine, case: &Case) -> Result<Vec<CaseReport>> {
-    let _ = (engine, case, EngineOptions::default());
-    Ok(Vec::new())
+    let want = reference::run::<f64>(&case.model, &case.batch, &case.options)?;
+    let strategies: &[Strategy] = if engine.info().is_cpu_path {
+        &[Strategy::Auto]
+    } else {
+        &[Strategy::StepPerDispatch, Strategy::Resident]
+    };
+    let mut reports = Vec::new();
+    for &strategy in strategies {
+        let name = if engine.info().is_cpu_path { "cpu" } else { strategy.name() };
+        let mut report = CaseReport {
+            case: case.name.clone(),
+            strategy: name.into(),
+            max_abs: 0.0,
+            fault: None,
+            refused: None,
+        };
+        match run_on(engine, case, strategy).await {
+            Ok(output) => {
+                let difference = compare_output(&output, &want);
+                report.max_abs = difference.max_abs;
+                report.fault = difference.fault;
+            }
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                report.refused = Some(error.to_string());
+            }
+            Err(error) => report.fault = Some(error.to_string()),
+        }
+        reports.push(report);
+    }
+    Ok(reports)
+}
+
+async fn run_on(engine: &Engine, case: &Case, strategy: Strategy) -> Result<crate::Output> {
+    let loaded = engine.with_strategy(strategy).load(&case.model)?;
+    loaded.run_with(&case.batch, &case.options).await
+}
+
+/// A formula for inputs: no two neighbours alike, of order one, exact in f32.
+#[expect(clippy::cast_precision_loss, reason = "the remainder is below 2^24")]
+pub fn input_value(index: usize) -> f32 {
+    let mixed = index.wrapping_mul(2_654_435_761) >> 7;
+    ((mixed % 2001) as f32 - 1000.0) / 512.0
+}
+
+/// Lists every case.
+///
+/// # Panics
+/// Never: the table's own networks are valid, which a test shows.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for cell in Cell::ALL {
+        cell_cases(cell, &mut cases);
+    }
+    projection_cases(&mut cases);
+    token_cases(&mut cases);
+    head_cases(&mut cases);
+    stack_cases(&mut cases);
+    option_cases(&mut cases);
+    cases
+}
+
+/// The shape of a case's batch.
+#[derive(Clone, Copy)]
+struct Shape {
+    batch: usize,
+    steps: usize,
+    layout: Layout,
+    lengths: Option<fn(usize, usize) -> usize>,
+    initial: bool,
+}
+
+const PLAIN: Shape =
+    Shape { batch: 5, steps: 7, layout: Layout::BatchFirst, lengths: None, initial: false };
+
+/// Lengths that hit 0, 1, T and what lies between, in no order.
+fn ragged(row: usize, steps: usize) -> usize {
+    match row % 5 {
+        0 => steps / 2,
+        1 => steps,
+        2 => 0,
+        3 => 1.min(steps),
+        _ => (row * 7) % (steps + 1),
+    }
+}
+
+const RAGGED: Shape = Shape { lengths: Some(ragged), initial: true, ..PLAIN };
+
+fn dense(size: usize) -> ModelBuilder {
+    Model::builder(InputSpec::Dense { size })
+}
+
+fn add(cases: &mut Vec<Case>, name: String, builder: ModelBuilder, shape: Shape) {
+    add_with(cases, name, builder, shape, RunOptions::default());
+}
+
+fn add_with(
+    cases: &mut Vec<Case>,
+    name: String,
+    builder: ModelBuilder,
+    shape: Shape,
+    options: RunOptions,
+) {
+    // A table whose own row is invalid loses that row; a test counts them.
+    if let Ok((model, batch)) = make(builder, shape, cases.len()) {
+        cases.push(Case { name, model, batch, options });
+    }
+}
+
+fn make(builder: ModelBuilder, shape: Shape, seed: usize) -> Result<(Model, Batch)> {
+    let Shape { batch: rows, steps, layout, .. } = shape;
+    let model = builder.build(Init::PyTorch, seed as u64 + 1)?;
+    let input = model.input().spec();
+    let mut batch = match input.vocab() {
+        Some(vocab) => {
+            let tokens: Vec<u32> = (0..rows * steps)
+                .map(|i| u32::try_from(i.wrapping_mul(2_654_435_761) % vocab).unwrap_or(0))
+                .collect();
+            Batch::tokens(tokens, rows, steps, layout)?
+        }
+        None => {
+            let count = rows * steps * input.width();
+            let values: Vec<f32> = (0..count).map(input_value).collect();
+            Batch::dense(values, rows, steps, input.width(), layout)?
+        }
+    };
+    if let Some(length) = shape.lengths {
+        batch = batch.with_lengths((0..rows).map(|row| length(row, steps)).collect::<Vec<_>>())?;
+    }
+    if shape.initial {
+        batch = batch.with_initial(formula_states(&model, rows));
+    }
+    Ok((model, batch))
+}
+
+/// Initial states by formula.
+pub fn formula_states(model: &Model, batch: usize) -> States {
+    let mut states = States::zeros(model, batch);
+    let tensors = states.h.iter_mut().chain(states.c.iter_mut().flatten());
+    for (number, tensor) in tensors.enumerate() {
+        for (index, value) in tensor.data_mut().iter_mut().enumerate() {
+            *value = 0.5 * input_value(index + 977 * (number + 1));
+        }
+    }
+    states
+}
+
+fn cell_cases(cell: Cell, cases: &mut Vec<Case>) {
+    let layer = |hidden| LayerSpec::new(cell, hidden);
+    let one = Shape { batch: 1, steps: 1, ..PLAIN };
+    add(cases, format!("{cell} T=1 B=1 H=1 I=1"), dense(1).layer(layer(1)), one);
+    for direction in [Direction::Forward, Direction::Reverse, Direction::Bidirectional] {
+        let spec = layer(5).direction(direction);
+        let name = direction.name();
+        add(cases, format!("{cell} {name} full"), dense(3).layer(spec.clone()), PLAIN);
+        add(cases, format!("{cell} {name} ragged, states in"), dense(3).layer(spec), RAGGED);
+    }
+    let even = Shape { batch: 9, steps: 12, layout: Layout::TimeMajor, ..RAGGED };
+    add(
+        cases,
+        format!("{cell} 2 layers bidirectional, time-major, ragged"),
+        dense(8).layers(2, &layer(16).bidirectional()),
+        even,
+    );
+    add(
+        cases,
+        format!("{cell} 2 layers bidirectional H=13"),
+        dense(6).layers(2, &layer(13).bidirectional()),
+        RAGGED,
+    );
+    add(
+        cases,
+        format!("{cell} without bias"),
+        dense(3).layer(layer(6).bias(false).bidirectional()),
+        RAGGED,
+    );
+    // More units than a workgroup has lanes.
+    let wide = Shape { batch: 3, steps: 4, ..RAGGED };
+    add(cases, format!("{cell} H=300"), dense(10).layer(layer(300)), wide);
+    let many = Shape { batch: 70, steps: 9, ..RAGGED };
+    add(cases, format!("{cell} B=70 ragged"), dense(4).layer(layer(20).bidirectional()), many);
+    let long = Shape { batch: 2, steps: 400, ..RAGGED };
+    add(cases, format!("{cell} T=400"), dense(2).layer(layer(8)), long);
+}
+
+fn projection_cases(cases: &mut Vec<Case>) {
+    let layer = |hidden, proj| LayerSpec::new(Cell::Lstm, hidden).projection(proj);
+    add(cases, "lstm projection".into(), dense(3).layer(layer(12, 5)), PLAIN);
+    add(
+        cases,
+        "lstm projection 2 layers bidirectional ragged".into(),
+        dense(3).layers(2, &layer(11, 6).bidirectional()),
+        RAGGED,
+    );
+    add(
+        cases,
+        "lstm projection H=130 P=70 reverse".into(),
+        dense(3).layer(layer(130, 70).direction(Direction::Reverse)),
+        RAGGED,
+    );
+}
+
+fn token_cases(cases: &mut Vec<Case>) {
+    let inputs = [
+        ("embedding", InputSpec::Embedding { vocab: 11, size: 6 }),
+        ("one-hot", InputSpec::OneHot { vocab: 11 }),
+    ];
+    for (name, input) in inputs {
+        for cell in [Cell::RnnTanh, Cell::Lstm, Cell::GruResetBefore] {
+            let builder = Model::builder(input)
+                .layer(LayerSpec::new(cell, 9).bidirectional())
+                .head(HeadSpec::new(11).activation(Activation::Softmax));
+            add(cases, format!("{cell} {name} softmax"), builder, RAGGED);
+        }
+    }
+}
+
+fn head_cases(cases: &mut Vec<Case>) {
+    for activation in Activation::ALL {
+        let name = activation.name();
+        for (kind, last) in [("every step", false), ("last step", true)] {
+            let head = HeadSpec::new(7).activation(activation);
+            let head = if last { head.last_step() } else { head };
+            let builder = dense(3).layer(LayerSpec::new(Cell::Gru, 6).bidirectional()).head(head);
+            add(cases, format!("head {name} {kind}"), builder, RAGGED);
+        }
+    }
+    let wide = HeadSpec::new(301).activation(Activation::LogSoftmax);
+    let builder =
+        dense(3).layer(LayerSpec::new(Cell::RnnTanh, 6)).head(HeadSpec { bias: false, ..wide });
+    let time_major = Shape { layout: Layout::TimeMajor, ..RAGGED };
+    add(cases, "head log-softmax O=301 without bias".into(), builder, time_major);
+}
+
+fn stack_cases(cases: &mut Vec<Case>) {
+    let mixed = dense(4)
+        .layer(LayerSpec::new(Cell::Lstm, 10).bidirectional())
+        .layer(LayerSpec::new(Cell::Gru, 7))
+        .layer(LayerSpec::new(Cell::RnnRelu, 5).direction(Direction::Reverse))
+        .layer(LayerSpec::new(Cell::GruResetBefore, 6).bidirectional())
+        .layer(LayerSpec::new(Cell::Lstm, 9).projection(3));
+    add(cases, "stack of five cells and sizes".into(), mixed, RAGGED);
+    // More weight in the state than one sequence of it in 16 KiB of workgroup memory.
+    let big = dense(2).layer(LayerSpec::new(Cell::RnnTanh, 2100));
+    add(cases, "rnn-tanh H=2100".into(), big, Shape { batch: 1, steps: 2, ..PLAIN });
+}
+
+fn option_cases(cases: &mut Vec<Case>) {
+    let builder = || dense(3).layers(2, &LayerSpec::new(Cell::Lstm, 5).bidirectional());
+    let zeros = RunOptions { zero_length: ZeroLength::Zeros, ..RunOptions::default() };
+    add_with(cases, "zero length gives zero states".into(), builder(), RAGGED, zeros);
+    let pad = RunOptions { pad_value: -7.5, ..RunOptions::default() };
+    add_with(cases, "pad value".into(), builder(), RAGGED, pad);
+    let empty = Shape { batch: 0, ..PLAIN };
+    add(cases, "empty batch".into(), builder(), empty);
+    let no_steps = Shape { steps: 0, initial: true, ..PLAIN };
+    add(cases, "no time steps".into(), builder(), no_steps);
 }

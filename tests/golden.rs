@@ -10,11 +10,6 @@ use wgpu_rnn::{Engine, RunOptions, reference};
 /// Fixtures that `tests/golden/generate.py` writes.
 const COUNT: usize = 16;
 
-/// The engines that are compared, with a name for messages.
-fn engines() -> Vec<(&'static str, Engine)> {
-    vec![("cpu", Engine::cpu())]
-}
-
 fn all() -> Vec<Fixture> {
     let all = fixtures();
     assert_eq!(all.len(), COUNT, "fixtures are missing: run tests/golden/generate.py");
@@ -36,7 +31,7 @@ fn the_oracle_agrees_with_pytorch() {
 
 #[test]
 fn every_engine_agrees_with_pytorch() {
-    for (name, engine) in engines() {
+    for (name, engine) in support::engines() {
         for fixture in all() {
             let loaded = engine.load(&fixture.model).expect("loads");
             let got = loaded.run_blocking(&fixture.batch).expect("a run");

@@ -1,13 +1,19 @@
 //! Sequences that go through a network together: ragged or padded, dense or tokens.
 //!
 //! Takes what callers have (batch-first or time-major arrays, lists of sequences of different
-//! lengths), checks it, and gives the engine one view: row `b`, time step `t`. Also the results
-//! ([`Output`], [`States`]), the options of a run, and [`bucket`], which groups sequences of similar
+//! lengths), checks it, and gives the engine one view: row `b`, time step `t`. `states` holds initial
+//! and final states, `output` the results and options of a run; [`bucket`] groups sequences of similar
 //! length so that little padding is computed.
 
+mod output;
+mod states;
+
+pub(crate) use output::empty_output;
+pub use output::{Output, RunOptions, ZeroLength};
+pub use states::States;
+
 use crate::error::{Error, Result};
-use crate::model::{InputSpec, LayerSpec, Model};
-use crate::tensor::Tensor;
+use crate::model::{InputSpec, Model};
 
 /// The order of the first two axes of inputs and outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -118,7 +124,7 @@ impl Batch {
     /// Pads token sequences of different lengths. Batch-first.
     ///
     /// # Errors
-    /// None today; the signature leaves room.
+    /// As [`Batch::tokens`]; whether the ids are in range is checked when the batch is run.
     pub fn ragged_tokens(sequences: &[impl AsRef<[u32]>]) -> Result<Self> {
         let lengths: Vec<_> = sequences.iter().map(|s| s.as_ref().len()).collect();
         let steps = lengths.iter().copied().max().unwrap_or(0);
@@ -326,256 +332,6 @@ fn pad<T: Copy + Default>(sequences: &[impl AsRef<[T]>], width: usize) -> Vec<T>
         values.resize((row + 1) * width, T::default());
     }
     values
-}
-
-/// The states of every layer, before or after a run.
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct States {
-    /// Per layer the state h, `[D, B, R]`; R = P with projection, else H.
-    pub h: Vec<Tensor>,
-    /// Per layer the cell state c, `[D, B, H]`; `None` for cells without one.
-    pub c: Vec<Option<Tensor>>,
-}
-
-impl States {
-    /// Makes zero states for `batch` sequences.
-    pub fn zeros(model: &Model, batch: usize) -> Self {
-        let specs = || model.layers().iter().map(crate::model::Layer::spec);
-        Self {
-            h: specs().map(|spec| Tensor::zeros(h_shape(spec, batch))).collect(),
-            c: specs()
-                .map(|spec| spec.cell.has_c().then(|| Tensor::zeros(c_shape(spec, batch))))
-                .collect(),
-        }
-    }
-
-    /// Splits PyTorch's stacked states `h [L·D, B, R]`, `c [L·D, B, H]` into layers.
-    ///
-    /// `c` may be `None` (zeros) where the model has LSTM layers; with layers of different kinds it
-    /// holds the LSTM layers only.
-    ///
-    /// # Errors
-    /// `Shape` when the layers differ in size, or the shapes do not fit.
-    pub fn from_stacked(model: &Model, h: Option<&Tensor>, c: Option<&Tensor>) -> Result<Self> {
-        let batch = h.or(c).and_then(|t| t.shape().get(1).copied()).unwrap_or(0);
-        let mut states = Self::zeros(model, batch);
-        if let Some(h) = h {
-            let parts: Vec<&mut Tensor> = states.h.iter_mut().collect();
-            split_into("h_0", h, parts, batch)?;
-        }
-        if let Some(c) = c {
-            let parts: Vec<&mut Tensor> = states.c.iter_mut().flatten().collect();
-            if parts.is_empty() {
-                return Err(Error::shape(
-                    "c_0: expected none (no layer has a cell state), got one",
-                ));
-            }
-            split_into("c_0", c, parts, batch)?;
-        }
-        Ok(states)
-    }
-
-    /// Returns h of all layers as PyTorch's `h_n [L·D, B, R]`, or `None` when widths differ.
-    pub fn stacked_h(&self) -> Option<Tensor> {
-        stack(self.h.iter())
-    }
-
-    /// Returns c of all LSTM layers as PyTorch's `c_n [L·D, B, H]`, or `None` when there is none or
-    /// widths differ.
-    pub fn stacked_c(&self) -> Option<Tensor> {
-        stack(self.c.iter().flatten())
-    }
-
-    /// Copies the states of the given rows, in that order.
-    #[must_use]
-    pub fn select(&self, rows: &[usize]) -> Self {
-        let pick = |tensor: &Tensor| {
-            let [directions, batch, width] = axes(tensor);
-            let mut data = Vec::with_capacity(directions * rows.len() * width);
-            for d in 0..directions {
-                for &b in rows {
-                    data.extend_from_slice(tensor.row(d * batch + b));
-                }
-            }
-            Tensor::new([directions, rows.len(), width], data).unwrap_or_default()
-        };
-        Self {
-            h: self.h.iter().map(pick).collect(),
-            c: self.c.iter().map(|c| c.as_ref().map(pick)).collect(),
-        }
-    }
-
-    /// Writes the states of `part`, whose row i is our row `rows[i]`.
-    pub(crate) fn scatter(&mut self, part: &Self, rows: &[usize]) {
-        let put = |into: &mut Tensor, from: &Tensor| {
-            let [directions, batch, width] = axes(into);
-            for d in 0..directions {
-                for (i, &b) in rows.iter().enumerate() {
-                    let start = (d * batch + b) * width;
-                    into.data_mut()[start..start + width]
-                        .copy_from_slice(from.row(d * rows.len() + i));
-                }
-            }
-        };
-        self.h.iter_mut().zip(&part.h).for_each(|(into, from)| put(into, from));
-        for (into, from) in self.c.iter_mut().zip(&part.c) {
-            if let (Some(into), Some(from)) = (into, from) {
-                put(into, from);
-            }
-        }
-    }
-
-    fn check_fits(&self, model: &Model, batch: usize) -> Result<()> {
-        let count = model.layers().len();
-        if self.h.len() != count || self.c.len() != count {
-            return Err(Error::shape(format!(
-                "initial states: expected {count} layers, got {} of h and {} of c",
-                self.h.len(),
-                self.c.len()
-            )));
-        }
-        for (index, layer) in model.layers().iter().enumerate() {
-            let spec = layer.spec();
-            let check = |name: &str, got: &[usize], want: [usize; 3]| {
-                if got == want {
-                    return Ok(());
-                }
-                Err(Error::shape(format!(
-                    "{name} of layer {index}: expected [D, B, width] = {want:?}, got {got:?}"
-                )))
-            };
-            check("h_0", self.h[index].shape(), h_shape(spec, batch))?;
-            match &self.c[index] {
-                Some(c) if spec.cell.has_c() => check("c_0", c.shape(), c_shape(spec, batch))?,
-                None if !spec.cell.has_c() => {}
-                _ => {
-                    return Err(Error::shape(format!(
-                        "c_0 of layer {index}: expected one exactly for lstm, the cell is {}",
-                        spec.cell
-                    )));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn h_shape(spec: &LayerSpec, batch: usize) -> [usize; 3] {
-    [spec.direction.count(), batch, spec.state_size()]
-}
-
-fn c_shape(spec: &LayerSpec, batch: usize) -> [usize; 3] {
-    [spec.direction.count(), batch, spec.hidden_size]
-}
-
-fn axes(tensor: &Tensor) -> [usize; 3] {
-    tensor.shape().try_into().unwrap_or([0, 0, 0])
-}
-
-fn stack<'a>(parts: impl Iterator<Item = &'a Tensor>) -> Option<Tensor> {
-    let parts: Vec<_> = parts.collect();
-    let [_, batch, width] = axes(parts.first()?);
-    if parts.iter().any(|part| axes(part)[1..] != [batch, width]) {
-        return None;
-    }
-    let rows = parts.iter().map(|part| axes(part)[0]).sum();
-    let data = parts.iter().flat_map(|part| part.data()).copied().collect();
-    Tensor::new([rows, batch, width], data).ok()
-}
-
-fn split_into(
-    name: &str,
-    stacked: &Tensor,
-    mut parts: Vec<&mut Tensor>,
-    batch: usize,
-) -> Result<()> {
-    let rows: usize = parts.iter().map(|part| part.shape()[0]).sum();
-    let width = parts[0].shape()[2];
-    let want = [rows, batch, width];
-    if parts.iter().any(|part| part.shape()[2] != width) {
-        return Err(Error::shape(format!(
-            "{name}: expected one array per layer (widths differ), got one stacked array"
-        )));
-    }
-    if stacked.shape() != want {
-        return Err(Error::shape(format!(
-            "{name}: expected [L*D, B, width] = {want:?}, got {:?}",
-            stacked.shape()
-        )));
-    }
-    let mut rest = stacked.data();
-    for part in &mut parts {
-        let (head, tail) = rest.split_at(part.len());
-        part.data_mut().copy_from_slice(head);
-        rest = tail;
-    }
-    Ok(())
-}
-
-/// What final states a sequence of zero length has; its output is the pad value in any case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum ZeroLength {
-    /// The initial state, as after no step. For streaming.
-    #[default]
-    CarryInitial,
-    /// Zero, as ONNX Runtime's CPU gives it. For ONNX models.
-    Zeros,
-}
-
-/// What a run computes and reads back.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RunOptions {
-    /// Read the output back. Default true; `false` saves the transfer when only states are wanted.
-    pub output: bool,
-    /// Read the final states back. Default true.
-    pub states: bool,
-    /// What stands in the output beyond a sequence's length. Default 0.
-    pub pad_value: f32,
-    /// Final states of zero-length sequences.
-    pub zero_length: ZeroLength,
-}
-
-impl Default for RunOptions {
-    fn default() -> Self {
-        Self { output: true, states: true, pad_value: 0.0, zero_length: ZeroLength::default() }
-    }
-}
-
-/// The results of a run.
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct Output {
-    /// `[B, T, O]` or `[T, B, O]` as the batch is laid out, or `[B, O]` for a last-step head; empty
-    /// when [`RunOptions::output`] is off.
-    pub output: Tensor,
-    /// Final states; empty when [`RunOptions::states`] is off.
-    pub states: States,
-}
-
-impl Output {
-    /// Returns the final h of all layers as PyTorch's `h_n [L·D, B, R]`.
-    pub fn h_n(&self) -> Option<Tensor> {
-        self.states.stacked_h()
-    }
-
-    /// Returns the final c of all LSTM layers as PyTorch's `c_n [L·D, B, H]`.
-    pub fn c_n(&self) -> Option<Tensor> {
-        self.states.stacked_c()
-    }
-}
-
-/// Makes the empty results that a run of `batch` through `model` fills, padded with the pad value.
-pub(crate) fn empty_output(model: &Model, batch: &Batch, options: &RunOptions) -> Output {
-    let (rows, width) = (batch.batch_size(), model.output_size());
-    let output = if !options.output {
-        Tensor::zeros([0])
-    } else if model.is_last_step_only() {
-        Tensor::from_fn([rows, width], |_| options.pad_value)
-    } else {
-        let shape = batch.layout().shape(batch.steps(), rows, width);
-        Tensor::from_fn(shape, |_| options.pad_value)
-    };
-    let states = if options.states { States::zeros(model, rows) } else { States::default() };
-    Output { output, states }
 }
 
 /// Groups sequences into batches of at most `batch_size` rows of similar length.

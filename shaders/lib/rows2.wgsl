@@ -1,0 +1,16 @@
+// A register tile of 2 rows: four values of each row, as one WGSL value.
+//
+// A 4×4 block of weights, columns = input k, times a tile, columns = rows, is the block's product
+// for all rows at once, so a driver writes `acc += weights * tile` whatever the number of rows.
+// The driver supplies `source_row(index) -> vec4f`.
+
+const ROWS: u32 = 2u;
+alias Rows = mat2x4f;
+
+fn load_rows(base: array<u32, ROWS>, k4: u32) -> Rows {
+    return Rows(source_row(base[0] + k4), source_row(base[1] + k4));
+}
+
+fn row_of(rows: Rows, r: u32) -> vec4f {
+    return rows[r];
+}

@@ -1,0 +1,57 @@
+//! The choice of the device that several subcommands share.
+
+use clap::Args;
+use wgpu_rnn::{DeviceChoice, Engine, EngineInfo, EngineOptions, Strategy};
+
+use crate::failure::{Failure, Result};
+use crate::report::Reporter;
+
+/// Options that choose the device.
+#[derive(Args, Debug)]
+pub(crate) struct DeviceArgs {
+    /// Where to compute: auto (a hardware GPU, else the CPU), cpu, gpu, an index or a part of a
+    /// name from `rnn adapters`
+    #[arg(long, value_name = "auto|cpu|gpu|INDEX|NAME", default_value = "auto")]
+    pub(crate) device: String,
+}
+
+impl DeviceArgs {
+    /// Opens the engine and says on standard error which device was taken and why.
+    ///
+    /// # Errors
+    /// `Device` when there is no such device; usage when `strategy` is given and a CPU is taken.
+    pub(crate) fn open(&self, strategy: Strategy, reporter: &Reporter) -> Result<Engine> {
+        let device: DeviceChoice = match self.device.parse() {
+            Ok(device) => device,
+            Err(never) => match never {},
+        };
+        let engine = if device == DeviceChoice::Cpu {
+            // Asking drivers for their adapters takes longer than many a run.
+            Engine::cpu()
+        } else {
+            let options = EngineOptions { device, strategy, ..EngineOptions::default() };
+            pollster::block_on(Engine::with_options(&options))?
+        };
+        let info = engine.info();
+        if info.is_cpu_path && strategy != Strategy::Auto {
+            return Err(Failure::usage(format!(
+                "--strategy: expected a GPU to apply it to, got the CPU path ({})",
+                info.reason
+            )));
+        }
+        reporter.note(&format!("device: {} ({})", describe(info), info.reason));
+        if info.is_software {
+            reporter.warn("this adapter is a software rasteriser: its speed says nothing of a GPU");
+        }
+        Ok(engine)
+    }
+}
+
+/// Names the device with backend and driver.
+pub(crate) fn describe(info: &EngineInfo) -> String {
+    if info.is_cpu_path {
+        return info.name.clone();
+    }
+    let driver = if info.driver.is_empty() { String::new() } else { format!(", {}", info.driver) };
+    format!("{}, {}{driver}", info.name, info.backend)
+}

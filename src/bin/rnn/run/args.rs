@@ -1,0 +1,207 @@
+//! The arguments of `rnn run`, and the checks that need nothing but them.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use wgpu_rnn::{Layout, Strategy};
+
+use crate::args::{ModelArgs, parse_positive};
+use crate::data::{read, write};
+use crate::device::DeviceArgs;
+use crate::failure::{Failure, Result};
+
+/// Run a network over a data file.
+///
+/// Without --output the last steps are printed, and for networks that predict their own next input
+/// the forecast.
+#[derive(Args, Debug)]
+#[command(after_help = "Input formats, told by the first bytes, then by the ending:
+  .npy    floats [B, T, I] or [T, I]; with 1 feature also [B, T] (where the last axis is not 1) and
+          [T]; for token networks integers [B, T] or [T]
+  .npz    arrays input, and optionally lengths, h_0, c_0
+  .csv    one sequence, rows are time steps; a header is optional; , ; and tab are told apart
+  .jsonl  a sequence a line: {\"id\": 1, \"input\": [[0.1, 0.2], [0.3, 0.4]]}, {\"tokens\": [3, 1]},
+          {\"text\": \"hello\"}, or a bare array
+  .txt    a sequence a line, for networks with a vocabulary
+  -       standard input, as .jsonl
+
+Output formats:
+  .npy    [B, T, O], or [B, O] for networks that give one row per sequence
+  .npz    arrays output, h_n, c_n, and lengths when they differ
+  .csv    columns sequence, step, and the outputs
+  .jsonl  {\"id\": 1, \"output\": [[0.5], [0.6]]}; - writes it to standard output
+
+Examples:
+  rnn run sunspots.safetensors sunspots.csv
+  rnn run sunspots.safetensors sunspots.csv --forecast 30 --plot forecast.svg
+  rnn run model.safetensors input.npy -o output.npy --device cpu
+  rnn run model.safetensors ragged.jsonl -o output.jsonl --batch-size 64
+  rnn run model.safetensors part1.npy -o out1.npy --states carry.npz
+  rnn run model.safetensors part2.npy -o out2.npy --initial carry.npz
+  echo '[[0.1], [0.2]]' | rnn run model.safetensors - -o -")]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(super) model: ModelArgs,
+
+    /// Input file (.npy, .npz, .csv, .jsonl, .txt), or - for JSON lines on standard input
+    pub(super) input: PathBuf,
+
+    /// Output file (.npy, .npz, .csv, .jsonl), or - for JSON lines on standard output; it appears
+    /// once it is complete
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+
+    /// Write the final states to this .npz file (h_n, c_n)
+    #[arg(long, value_name = "FILE.npz")]
+    pub(super) states: Option<PathBuf>,
+
+    /// Start from the states in this .npz file (h_0, c_0, or h_n, c_n of an earlier run)
+    #[arg(long, value_name = "FILE.npz")]
+    pub(super) initial: Option<PathBuf>,
+
+    /// Lengths of the sequences of an .npy or .npz input: .npy integers, or text with one a line
+    #[arg(long, value_name = "FILE")]
+    pub(super) lengths: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) device: DeviceArgs,
+
+    /// How the time loop runs on a GPU
+    #[arg(long, value_enum, default_value = "auto")]
+    strategy: StrategyName,
+
+    /// Sequences computed together [default: up to 256, fewer where they are long]
+    #[arg(long, value_name = "N", value_parser = parse_positive)]
+    pub(super) batch_size: Option<usize>,
+
+    /// Order of the first two axes of .npy and .npz arrays, in and out
+    #[arg(long, value_enum)]
+    layout: Option<LayoutName>,
+
+    /// What stands in .npy and .npz outputs beyond the end of a sequence [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(super) pad_value: Option<f32>,
+
+    /// Columns of a .csv input, by name, or by number from 1
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub(super) columns: Vec<String>,
+
+    /// Steps to predict beyond the end of a single sequence by feeding outputs back [default: 11
+    /// where the network predicts its own next input and the summary or the plot shows it, else 0]
+    #[arg(long, value_name = "N")]
+    pub(super) forecast: Option<usize>,
+
+    /// Draw the first sequence, its output and the forecast
+    #[arg(long, value_name = "FILE.svg")]
+    pub(super) plot: Option<PathBuf>,
+
+    /// Print nothing on standard error but warnings and errors
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum StrategyName {
+    /// The planner picks
+    Auto,
+    /// One dispatch per time step
+    Step,
+    /// The whole time loop in one dispatch
+    Resident,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LayoutName {
+    /// [B, T, ...]
+    Batch,
+    /// [T, B, ...]
+    Time,
+}
+
+impl RunArgs {
+    /// Returns the strategy that was asked for.
+    pub(super) fn strategy(&self) -> Strategy {
+        match self.strategy {
+            StrategyName::Auto => Strategy::Auto,
+            StrategyName::Step => Strategy::StepPerDispatch,
+            StrategyName::Resident => Strategy::Resident,
+        }
+    }
+
+    /// Returns the layout of arrays.
+    pub(super) fn layout(&self) -> Layout {
+        match self.layout {
+            Some(LayoutName::Time) => Layout::TimeMajor,
+            _ => Layout::BatchFirst,
+        }
+    }
+
+    /// Returns the output file, where one is named (not standard output).
+    pub(super) fn prints_summary(&self) -> bool {
+        self.output.is_none()
+    }
+
+    /// Refuses every option that the formats at hand leave without effect.
+    ///
+    /// # Errors
+    /// Usage, naming the option.
+    pub(super) fn check(&self, input: read::Format) -> Result<()> {
+        let output = self.output.as_deref().map(write::Format::of).transpose()?;
+        let array_out = output.is_some_and(write::Format::is_array);
+        let refuse = |wrong: bool, option: &str, want: &str| {
+            if wrong { Err(Failure::usage(format!("{option}: expected {want}"))) } else { Ok(()) }
+        };
+        refuse(
+            self.layout.is_some() && !input.is_array() && !array_out,
+            "--layout",
+            "an .npy or .npz input or output to apply it to",
+        )?;
+        refuse(
+            self.lengths.is_some() && !input.is_array(),
+            "--lengths",
+            "an .npy or .npz input to apply it to",
+        )?;
+        refuse(
+            !self.columns.is_empty() && input != read::Format::Csv,
+            "--columns",
+            "a .csv input to apply it to",
+        )?;
+        refuse(
+            self.pad_value.is_some() && !array_out,
+            "--pad-value",
+            "an .npy or .npz output, which is padded",
+        )?;
+        let to_stdout = self.output.as_deref().is_some_and(write::is_stdout);
+        refuse(
+            to_stdout && self.plot.is_none() && self.forecast.unwrap_or(0) > 0,
+            "--forecast",
+            "no output on standard output, where the forecast is printed (or a --plot to draw it)",
+        )?;
+        check_ending("--states", self.states.as_deref(), "npz")?;
+        check_ending("--plot", self.plot.as_deref(), "svg")?;
+        let outputs: Vec<&Path> = [&self.output, &self.states, &self.plot]
+            .into_iter()
+            .flatten()
+            .map(AsRef::as_ref)
+            .collect();
+        for (index, path) in outputs.iter().enumerate() {
+            refuse(
+                outputs[..index].contains(path),
+                &path.display().to_string(),
+                "a file of its own for --output, --states and --plot",
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn check_ending(option: &str, path: Option<&Path>, ending: &str) -> Result<()> {
+    let fits = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
+    match path {
+        Some(path) if !fits(path) => Err(Failure::usage(format!(
+            "{option}: expected a file ending in .{ending}, got {}",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,250 @@
+//! `rnn run`: a network over a data file.
+//!
+//! `args` says what can be asked for, `drive` is the loop, `collect` keeps what is shown at the end,
+//! `forecast` goes on past the end, `summary` prints.
+
+mod args;
+mod collect;
+mod drive;
+mod forecast;
+mod picture;
+mod summary;
+
+pub(crate) use args::RunArgs;
+pub(crate) use drive::{is_forward, to_batch};
+
+use wgpu_rnn::{LoadedModel, Model, States};
+
+use self::collect::Collected;
+use self::drive::Drive;
+use crate::data::read::Format;
+use crate::data::read::csv::{IndexColumn, WholeCsv};
+use crate::data::write::{self, Sink, Totals};
+use crate::data::{self, Draft, InputOptions, Opened, Wanted, states};
+use crate::failure::{Failure, Result};
+use crate::plot;
+use crate::print;
+use crate::report::Reporter;
+
+/// Time steps of the first sequence that a plot shows at most.
+const PLOTTED: usize = 4000;
+
+/// Names of what is read: the file, its features, its time steps.
+#[derive(Clone, Debug)]
+struct Labels {
+    file: String,
+    inputs: Vec<String>,
+    index: Option<IndexColumn>,
+}
+
+impl Labels {
+    /// Names the axis of time.
+    fn index_name(&self) -> &str {
+        self.index.as_ref().map_or("step", |index| index.name.as_str())
+    }
+
+    /// Returns the number that step `t` has in the file.
+    fn number(&self, t: usize) -> i64 {
+        let first = self.index.as_ref().map_or(0, |index| index.first);
+        first.saturating_add(i64::try_from(t).unwrap_or(i64::MAX))
+    }
+
+    fn step(&self, t: usize) -> String {
+        self.number(t).to_string()
+    }
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Usage for options that contradict each other or the files; data, device and I/O failures.
+pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    let format = Format::of(&args.input)?;
+    args.check(format)?;
+    let mut reporter = Reporter::new(args.quiet);
+    let model = args.model.load()?;
+    let forecast = forecast_steps(args, &model)?;
+    let options = InputOptions {
+        columns: &args.columns,
+        lengths: args.lengths.as_deref(),
+        layout: args.layout(),
+    };
+    let mut opened = data::open(&args.input, format, &model, options)?;
+    let initial = initial(args, &model, &mut opened)?;
+    let mut outputs = Outputs::open(args, &model, &opened)?;
+    let engine = args.device.open(args.strategy(), &reporter)?;
+    let loaded = engine.load(&model)?;
+    let wanted = Wanted::of(&model);
+    let keep = if args.plot.is_some() { PLOTTED } else { summary::ROWS };
+    let keep_states = outputs.wants_states || forecast > 0;
+    let mut drive = Drive {
+        loaded: &loaded,
+        collected: Collected::new(&model, &wanted, keep, keep_states),
+        wanted,
+        batch_size: args.batch_size,
+        sink: outputs.sink.as_deref_mut().map(|sink| sink as &mut dyn Sink),
+        reporter: &mut reporter,
+    };
+    let labels = drive_all(&mut drive, opened, initial, args)?;
+    let mut collected = drive.collected;
+    let elapsed = reporter.stop();
+    let states = collected.join_states()?;
+    warn(&reporter, &collected, &labels, &model);
+    let rows = predict(args, &loaded, &collected, states.as_ref(), forecast)?;
+    if args.prints_summary() {
+        let file = args.model.model.display().to_string();
+        print(&summary::summary(&model, &file, reporter.counts(), &collected.sample, &labels))?;
+    }
+    let to_stdout = args.output.as_deref().is_some_and(write::is_stdout);
+    if !rows.is_empty() && !to_stdout {
+        let start = collected.lengths.first().copied().unwrap_or(0);
+        print(&summary::forecast(&model, &rows, &labels, start))?;
+    }
+    if let Some(draft) = outputs.plot.take() {
+        plot::save(&picture::draw(&model, &collected, &labels, &rows), draft)?;
+    }
+    outputs.finish(&collected, states.as_ref())?;
+    reporter.last_line(elapsed);
+    Ok(())
+}
+
+/// Says how many steps to predict past the end.
+fn forecast_steps(args: &RunArgs, model: &Model) -> Result<usize> {
+    let obstacle = forecast::obstacle(model);
+    match (args.forecast, obstacle) {
+        (Some(0), _) => Ok(0),
+        (Some(_), Some(obstacle)) => Err(Failure::usage(format!("--forecast: {obstacle}"))),
+        (Some(steps), None) => Ok(steps),
+        (None, None) if model.info.forecast && (args.prints_summary() || args.plot.is_some()) => {
+            Ok(forecast::STEPS)
+        }
+        (None, _) => Ok(0),
+    }
+}
+
+fn initial(args: &RunArgs, model: &Model, opened: &mut Opened) -> Result<Option<States>> {
+    let brought = match opened {
+        Opened::Sequences(source) => source.take_initial(),
+        Opened::Steps(_) => None,
+    };
+    let Some(path) = &args.initial else { return Ok(brought) };
+    if brought.is_some() {
+        return Err(Failure::usage(format!(
+            "--initial: expected none, since {} holds initial states of its own",
+            args.input.display()
+        )));
+    }
+    Ok(Some(states::load(model, path)?))
+}
+
+/// Everything that is written, open before any work.
+struct Outputs {
+    sink: Option<Box<dyn Sink>>,
+    states: Option<Draft>,
+    plot: Option<Draft>,
+    wants_states: bool,
+}
+
+impl Outputs {
+    fn open(args: &RunArgs, model: &Model, opened: &Opened) -> Result<Self> {
+        let steps = match opened {
+            Opened::Sequences(source) => source.known().steps,
+            Opened::Steps(_) => None,
+        };
+        let shape = write::Shape {
+            width: model.output_size(),
+            names: crate::describe::output_names(model),
+            last_step_only: model.is_last_step_only(),
+            steps,
+            layout: args.layout(),
+            pad_value: args.pad_value.unwrap_or(0.0),
+        };
+        let sink = args.output.as_deref().map(|path| write::open(path, shape)).transpose()?;
+        let format = args.output.as_deref().map(write::Format::of).transpose()?;
+        let draft =
+            |path: &Option<std::path::PathBuf>| path.as_deref().map(Draft::create).transpose();
+        Ok(Self {
+            sink,
+            states: draft(&args.states)?,
+            plot: draft(&args.plot)?,
+            wants_states: args.states.is_some() || format == Some(write::Format::Npz),
+        })
+    }
+
+    fn finish(self, collected: &Collected, states: Option<&States>) -> Result<()> {
+        if let (Some(draft), Some(states)) = (self.states, states) {
+            states::save(states, draft)?;
+        }
+        if let Some(sink) = self.sink {
+            sink.finish(&Totals { lengths: &collected.lengths, states })?;
+        }
+        Ok(())
+    }
+}
+
+fn drive_all(
+    drive: &mut Drive<'_>,
+    opened: Opened,
+    initial: Option<States>,
+    args: &RunArgs,
+) -> Result<Labels> {
+    let model = drive.loaded.model();
+    let features = drive.wanted.features;
+    let named = model.info.columns.len() == features;
+    let numbered = || (0..features).map(|index| format!("x{index}")).collect();
+    let inputs = if named { model.info.columns.clone() } else { numbered() };
+    let mut labels = Labels { file: args.input.display().to_string(), inputs, index: None };
+    match opened {
+        Opened::Sequences(mut source) => {
+            let known = source.known();
+            if known.narrowed {
+                drive.reporter.note("note: the input is f64 and is narrowed to f32");
+            }
+            drive.reporter.start(known.sequences);
+            drive.sequences(source.as_mut(), initial.as_ref())?;
+        }
+        Opened::Steps(mut csv) => {
+            drive.reporter.start(None);
+            labels.inputs = csv.names().to_vec();
+            if is_forward(model) {
+                drive.steps(&mut csv, initial, drive::chunk(model))?;
+                labels.index = csv.index().cloned();
+            } else {
+                let mut whole = WholeCsv::new(csv);
+                drive.sequences(&mut whole, initial.as_ref())?;
+                labels.index = whole.index().cloned();
+            }
+        }
+    }
+    Ok(labels)
+}
+
+fn warn(reporter: &Reporter, collected: &Collected, labels: &Labels, model: &Model) {
+    let outputs = crate::describe::output_names(model);
+    let faults = [
+        collected.bad_input.describe("input", &labels.inputs),
+        collected.bad_output.describe("output", &outputs),
+    ];
+    for fault in faults.into_iter().flatten() {
+        reporter.warn(&fault);
+    }
+}
+
+fn predict(
+    args: &RunArgs,
+    loaded: &LoadedModel,
+    collected: &Collected,
+    states: Option<&States>,
+    steps: usize,
+) -> Result<Vec<Vec<f32>>> {
+    let count = collected.lengths.len();
+    if steps > 0 && count != 1 && args.forecast.is_some() {
+        return Err(Failure::usage(format!("--forecast: expected one sequence, got {count}")));
+    }
+    match (states, collected.sample.last_output()) {
+        (Some(states), Some(last)) if steps > 0 && count == 1 => {
+            Ok(forecast::run(loaded, states.clone(), last, steps)?)
+        }
+        _ => Ok(Vec::new()),
+    }
+}

@@ -1,0 +1,65 @@
+//! A plan in words.
+
+use std::fmt::Write as _;
+
+use super::LoadedModel;
+use crate::error::Result;
+use crate::plan::{PlanRequest, RunShape};
+
+impl LoadedModel {
+    /// Describes the plan for a shape: strategy per layer, dispatches, bytes, and why a faster path
+    /// was refused.
+    ///
+    /// # Errors
+    /// `Limit` when the shape is too large for the device in one run; `Unsupported` when the strategy
+    /// asked for does not take a layer.
+    pub fn explain(&self, batch: usize, steps: usize) -> Result<String> {
+        let info = self.engine.info();
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "device      {} ({}; {})", info.name, info.backend, info.reason);
+        let _ = writeln!(text, "shape       B = {batch}, T = {steps}");
+        let Some((gpu, _)) = self.on_gpu() else {
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            let _ =
+                writeln!(text, "strategy    CPU path, {threads} threads over tiles of sequences");
+            return Ok(text);
+        };
+        let strategy = self.engine.shared.strategy;
+        let request = PlanRequest { batch, steps, strategy, external: None };
+        let plan = self.plan(gpu, request)?;
+        for (index, (choice, spec)) in plan.choices.iter().zip(&self.network.layers).enumerate() {
+            let _ = writeln!(
+                text,
+                "layer {index:<5} {} {}x{}: {}",
+                spec.cell,
+                spec.direction.count(),
+                spec.hidden_size,
+                choice.reason
+            );
+            let _ = writeln!(
+                text,
+                "            workgroup {}x{}, {} rows an invocation",
+                choice.workgroup[0],
+                choice.workgroup[1],
+                choice.rows.rows()
+            );
+        }
+        let length = u32::try_from(steps).unwrap_or(u32::MAX);
+        let shape = RunShape::new(&vec![length; batch]);
+        let submits = plan.submit_cuts(gpu.caps.flops_per_submit).len() + 1;
+        let _ = writeln!(text, "dispatches  {} in {submits} submit(s)", plan.dispatches(&shape));
+        let _ =
+            writeln!(text, "memory      {} bytes in {} buffers", plan.bytes(), plan.buffers.len());
+        for buffer in &plan.buffers {
+            let _ = writeln!(text, "            {:>12}  {}", buffer.bytes, buffer.label);
+        }
+        if let Some(limit) = info.loop_limit {
+            let _ = writeln!(
+                text,
+                "loop limit  the driver ends loops after {limit} iterations; kept below"
+            );
+        }
+        Ok(text)
+    }
+}

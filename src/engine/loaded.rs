@@ -1,0 +1,163 @@
+//! A network on a device, with its plans and workspaces.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::{Engine, count, run};
+use crate::batch::{Batch, Output, RunOptions};
+use crate::cpu::CpuModel;
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Staging, Wait, Weights, Workspace};
+use crate::model::Model;
+use crate::plan::{NetworkSpec, Plan, PlanRequest};
+
+/// Plans kept; one is a few kilobytes.
+const KEPT_PLANS: usize = 64;
+/// Workspaces kept for shapes that may come again.
+const KEPT_WORKSPACES: usize = 4;
+
+/// A network packed for a device.
+#[derive(Debug)]
+pub struct LoadedModel {
+    pub(super) engine: Engine,
+    pub(super) model: Model,
+    pub(super) network: NetworkSpec,
+    pub(super) packed: Packed,
+    plans: Mutex<HashMap<PlanRequest, Arc<Plan>>>,
+    /// Idle workspaces, the most recently used last.
+    idle: Mutex<Vec<Workspace>>,
+    pub(super) staging: Staging,
+}
+
+/// Weights where they compute.
+#[derive(Debug)]
+pub(super) enum Packed {
+    Cpu(CpuModel),
+    Gpu(Arc<Weights>),
+}
+
+impl LoadedModel {
+    pub(super) fn new(engine: Engine, model: &Model) -> Result<Self> {
+        let packed = match engine.gpu() {
+            None => Packed::Cpu(CpuModel::new(model)),
+            Some(gpu) => Packed::Gpu(Arc::new(Weights::upload(gpu, model)?)),
+        };
+        Ok(Self {
+            network: NetworkSpec::from(model),
+            engine,
+            model: model.clone(),
+            packed,
+            plans: Mutex::default(),
+            idle: Mutex::default(),
+            staging: Staging::default(),
+        })
+    }
+
+    /// Returns the network.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Returns the engine it was loaded on.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Runs a batch and reads output and states back.
+    ///
+    /// The future yields while the device computes; it can be driven by any executor.
+    ///
+    /// # Errors
+    /// `Shape` when the batch does not fit the network; `Limit` when one sequence alone exceeds the
+    /// device; `Device` when the device fails.
+    pub async fn run(&self, batch: &Batch) -> Result<Output> {
+        self.run_with(batch, &RunOptions::default()).await
+    }
+
+    /// Runs a batch with options.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::run`].
+    pub async fn run_with(&self, batch: &Batch, options: &RunOptions) -> Result<Output> {
+        self.run_on(batch, options, Wait::Yielding).await
+    }
+
+    /// Runs a batch and waits for it on this thread.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::run`].
+    pub fn run_blocking(&self, batch: &Batch) -> Result<Output> {
+        self.run_blocking_with(batch, &RunOptions::default())
+    }
+
+    /// Runs a batch with options and waits for it on this thread.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::run`].
+    pub fn run_blocking_with(&self, batch: &Batch, options: &RunOptions) -> Result<Output> {
+        pollster::block_on(self.run_on(batch, options, Wait::Blocking))
+    }
+
+    async fn run_on(&self, batch: &Batch, options: &RunOptions, wait: Wait) -> Result<Output> {
+        batch.check_fits(&self.model)?;
+        match (&self.packed, self.engine.gpu()) {
+            (Packed::Gpu(_), Some(gpu)) => run::run(self, gpu, batch, options, wait).await,
+            (Packed::Cpu(cpu), _) => cpu.run(&self.model, batch, options),
+            (Packed::Gpu(_), None) => Err(Error::device("model: expected a GPU engine")),
+        }
+    }
+
+    pub(super) fn on_gpu(&self) -> Option<(&Gpu, &Arc<Weights>)> {
+        match (self.engine.gpu(), &self.packed) {
+            (Some(gpu), Packed::Gpu(weights)) => Some((gpu, weights)),
+            _ => None,
+        }
+    }
+
+    /// Returns the plan of a request, made at first use.
+    pub(super) fn plan(&self, gpu: &Gpu, request: PlanRequest) -> Result<Arc<Plan>> {
+        let mut plans = self.plans.lock().map_err(|_| poisoned())?;
+        if let Some(plan) = plans.get(&request) {
+            return Ok(Arc::clone(plan));
+        }
+        let plan = Arc::new(Plan::new(&self.network, request, &gpu.caps)?);
+        if plans.len() >= KEPT_PLANS {
+            plans.clear();
+        }
+        plans.insert(request, Arc::clone(&plan));
+        Ok(plan)
+    }
+
+    /// Takes an idle workspace of a plan, or allocates one.
+    pub(super) fn take_workspace(&self, gpu: &Gpu, plan: &Arc<Plan>) -> Result<Workspace> {
+        {
+            let mut idle = self.idle.lock().map_err(|_| poisoned())?;
+            if let Some(found) = idle.iter().position(|w| Arc::ptr_eq(&w.plan, plan)) {
+                return Ok(idle.remove(found));
+            }
+        }
+        let Packed::Gpu(weights) = &self.packed else {
+            return Err(Error::device("workspace: expected a model on a GPU"));
+        };
+        count(&self.engine.shared.counts.workspaces);
+        Workspace::new(gpu, Arc::clone(plan), weights).or_else(|_| {
+            // Idle workspaces of other shapes may be what fills the memory.
+            self.idle.lock().map_err(|_| poisoned())?.clear();
+            Workspace::new(gpu, Arc::clone(plan), weights)
+        })
+    }
+
+    /// Gives a workspace back for the next run of its shape.
+    pub(super) fn give_workspace(&self, workspace: Workspace) {
+        if let Ok(mut idle) = self.idle.lock() {
+            idle.push(workspace);
+            if idle.len() > KEPT_WORKSPACES {
+                idle.remove(0);
+            }
+        }
+    }
+}
+
+fn poisoned() -> Error {
+    Error::device("model: an earlier run on another thread panicked")
+}

@@ -1,0 +1,225 @@
+//! Recording into a caller's own command encoder: for applications that own the frame.
+
+use std::sync::{Arc, Mutex};
+
+use super::{LoadedModel, count, run};
+use crate::batch::{Layout, States};
+use crate::error::{Error, Result};
+use crate::gpu::{External, Weights, Workspace, encode};
+use crate::plan::{PlanRequest, RunShape};
+
+/// The shape and habits of a [`Session`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Axis order of the input buffer. Default `[T, B, I]`, which is bound without a copy when I is
+    /// a multiple of four.
+    pub input_layout: Layout,
+    /// Axis order of the output buffer. Default `[T, B, O]`.
+    pub output_layout: Layout,
+    /// Whether the final states of one `encode` are the initial states of the next. Default false.
+    pub carry_state: bool,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            input_layout: Layout::TimeMajor,
+            output_layout: Layout::TimeMajor,
+            carry_state: false,
+        }
+    }
+}
+
+/// A network with the device memory for one shape, ready to be recorded frame after frame.
+///
+/// [`Session::encode`] records only: no submit, no map, no wait. What [`Session::set_lengths`] and
+/// [`Session::set_states`] write goes through the queue and takes effect at the next submit.
+#[derive(Debug)]
+pub struct Session<'a> {
+    loaded: &'a LoadedModel,
+    weights: Arc<Weights>,
+    workspace: Workspace,
+    shape: Mutex<RunShape>,
+    options: SessionOptions,
+}
+
+impl LoadedModel {
+    /// Allocates what `encode` needs for `batch` sequences of up to `steps` time steps.
+    ///
+    /// # Errors
+    /// `Unsupported` on the CPU path; `Limit` when the shape exceeds the device; `Device` when memory
+    /// runs out.
+    pub fn session(
+        &self,
+        batch: usize,
+        steps: usize,
+        options: SessionOptions,
+    ) -> Result<Session<'_>> {
+        let (gpu, weights) = self.on_gpu().ok_or_else(|| {
+            Error::unsupported("session: expected a model on a GPU, got the CPU path (use run)")
+        })?;
+        if batch == 0 || steps == 0 {
+            return Err(Error::shape(format!(
+                "session: expected at least 1 sequence and 1 step, got B = {batch}, T = {steps}"
+            )));
+        }
+        let request = PlanRequest {
+            batch,
+            steps,
+            strategy: self.engine.shared.strategy,
+            external: Some((options.input_layout, options.output_layout)),
+        };
+        let plan = self.plan(gpu, request)?;
+        let workspace = self.take_workspace(gpu, &plan)?;
+        let lengths = vec![u32::try_from(steps).unwrap_or(u32::MAX); batch];
+        let session = Session {
+            loaded: self,
+            weights: Arc::clone(weights),
+            workspace,
+            shape: Mutex::new(RunShape::new(&lengths)),
+            options,
+        };
+        session.set_lengths(&vec![steps; batch])?;
+        Ok(session)
+    }
+}
+
+impl Session<'_> {
+    /// Returns the bytes of the input buffer: f32 `[T, B, I]`, or u32 tokens `[T, B]`.
+    pub fn input_bytes(&self) -> u64 {
+        let request = &self.workspace.plan.request;
+        let spec = self.loaded.network.input;
+        let width = if spec.vocab().is_some() { 1 } else { spec.width() };
+        (request.batch * request.steps * width) as u64 * 4
+    }
+
+    /// Returns the bytes of the output buffer: f32 `[T, B, O]`, or `[B, O]` for a last-step head.
+    pub fn output_bytes(&self) -> u64 {
+        let request = &self.workspace.plan.request;
+        let steps = if self.workspace.plan.output.last_only { 1 } else { request.steps };
+        (request.batch * steps * self.loaded.model.output_size()) as u64 * 4
+    }
+
+    /// Sets how many steps of each row are valid; output beyond is 0.
+    ///
+    /// # Errors
+    /// `Shape` when there is not one length a row, or one is beyond T.
+    pub fn set_lengths(&self, lengths: &[usize]) -> Result<()> {
+        let request = &self.workspace.plan.request;
+        if lengths.len() != request.batch || lengths.iter().any(|len| *len > request.steps) {
+            return Err(Error::shape(format!(
+                "lengths: expected {} of at most {}, got {lengths:?}",
+                request.batch, request.steps
+            )));
+        }
+        let lengths: Vec<u32> =
+            lengths.iter().map(|len| u32::try_from(*len).unwrap_or(u32::MAX)).collect();
+        let (gpu, _) = self.loaded.on_gpu().ok_or_else(no_gpu)?;
+        let buffer = &self.workspace.buffers[self.workspace.plan.lengths];
+        gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&lengths));
+        *self.shape.lock().map_err(|_| no_gpu())? = RunShape::new(&lengths);
+        Ok(())
+    }
+
+    /// Sets the initial states of the next `encode`; `None` makes them zero.
+    ///
+    /// # Errors
+    /// `Shape` when the states do not fit the network and B.
+    pub fn set_states(&self, states: Option<&States>) -> Result<()> {
+        let batch = self.workspace.plan.request.batch;
+        if let Some(states) = states {
+            states.check_fits(&self.loaded.model, batch)?;
+        }
+        let (gpu, _) = self.loaded.on_gpu().ok_or_else(no_gpu)?;
+        run::write_states(gpu, self.loaded, &self.workspace, batch, states);
+        Ok(())
+    }
+
+    /// Records the network into `encoder`: `input` to `output`, both buffers of the caller with
+    /// `STORAGE` usage and at least [`Session::input_bytes`] and [`Session::output_bytes`].
+    ///
+    /// # Errors
+    /// `Shape` when a buffer is too small or lacks `STORAGE`; `Device` when wgpu refuses a binding.
+    pub fn encode(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        input: &wgpu::Buffer,
+        output: &wgpu::Buffer,
+    ) -> Result<()> {
+        check_buffer("input", input, self.input_bytes())?;
+        check_buffer("output", output, self.output_bytes())?;
+        let (gpu, _) = self.loaded.on_gpu().ok_or_else(no_gpu)?;
+        let shape = self.shape.lock().map_err(|_| no_gpu())?;
+        let workspace = &self.workspace;
+        gpu.scoped("encode", || {
+            run::encode_start(workspace, encoder);
+            let external = External { weights: &self.weights, input, output };
+            let range = 0..workspace.plan.ops.len();
+            encode(
+                gpu,
+                workspace,
+                encoder,
+                &shape,
+                range,
+                self.options.carry_state,
+                Some(external),
+            )?;
+            if self.options.carry_state {
+                self.carry(encoder);
+            }
+            Ok(())
+        })
+    }
+
+    fn carry(&self, encoder: &mut wgpu::CommandEncoder) {
+        let mut copy = |source: usize, target: usize, bytes: u64| {
+            let (source, target) =
+                (&self.workspace.buffers[source], &self.workspace.buffers[target]);
+            encoder.copy_buffer_to_buffer(source, 0, target, 0, Some(bytes));
+        };
+        let plan = &self.workspace.plan;
+        for buffers in &plan.layers {
+            copy(buffers.h_n, buffers.h_0, plan.buffers[buffers.h_0].bytes);
+            if let Some(c_0) = buffers.c_0 {
+                copy(buffers.cells, c_0, plan.buffers[c_0].bytes);
+            }
+        }
+    }
+
+    /// Records and submits on the engine's own queue, for callers without a frame.
+    ///
+    /// # Errors
+    /// As [`Session::encode`].
+    pub fn submit(
+        &self,
+        input: &wgpu::Buffer,
+        output: &wgpu::Buffer,
+    ) -> Result<wgpu::SubmissionIndex> {
+        let (gpu, _) = self.loaded.on_gpu().ok_or_else(no_gpu)?;
+        let mut encoder =
+            gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.encode(&mut encoder, input, output)?;
+        count(&self.loaded.engine.shared.counts.submits);
+        Ok(gpu.queue.submit([encoder.finish()]))
+    }
+}
+
+fn no_gpu() -> Error {
+    Error::device("session: its device is gone")
+}
+
+fn check_buffer(name: &str, buffer: &wgpu::Buffer, bytes: u64) -> Result<()> {
+    if buffer.size() < bytes {
+        return Err(Error::shape(format!(
+            "{name} buffer: expected at least {bytes} bytes, got {}",
+            buffer.size()
+        )));
+    }
+    if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+        return Err(Error::shape(format!(
+            "{name} buffer: expected STORAGE among its usages, got {:?}",
+            buffer.usage()
+        )));
+    }
+    Ok(())
+}

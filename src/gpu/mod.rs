@@ -1,0 +1,207 @@
+//! The device: the only folder, with `engine.rs`, that names wgpu.
+//!
+//! Carries a [`crate::plan::Plan`] out: `adapter` opens a device, `canary` asks it what it can do,
+//! `pack` and `weights` bring the network onto it, `pipelines` compiles, `workspace` holds buffers
+//! and bind groups of a plan, `encode` records, `readback` brings results home.
+
+mod adapter;
+mod canary;
+mod encode;
+mod options;
+pub(crate) mod pack;
+mod pipelines;
+mod readback;
+mod shader;
+mod weights;
+mod workspace;
+
+use std::sync::{Arc, Mutex};
+
+pub(crate) use adapter::{Found, is_software, open, report};
+pub use options::{AdapterReport, DeviceChoice, EngineOptions};
+
+pub(crate) use encode::{External, encode};
+pub(crate) use readback::{Staging, Wait, read_back};
+pub(crate) use weights::Weights;
+pub(crate) use workspace::Workspace;
+
+use crate::error::{Error, Result};
+use crate::plan::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT};
+use pipelines::Pipelines;
+
+/// An open device with what all networks on it share.
+#[derive(Clone, Debug)]
+pub(crate) struct Gpu {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) info: wgpu::AdapterInfo,
+    pub(crate) caps: DeviceCaps,
+    pub(crate) pipelines: Arc<Pipelines>,
+    /// Whether fresh buffers are filled with NaN instead of left zero.
+    pub(crate) poison: bool,
+    /// Held around every use of a GL device; see [`Gpu::exclusive`].
+    turn: Arc<Mutex<()>>,
+    /// What the driver reported outside any error scope: device loss, mostly.
+    fault: Arc<Mutex<Option<String>>>,
+}
+
+impl Gpu {
+    pub(crate) fn new(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        info: wgpu::AdapterInfo,
+        options: &EngineOptions,
+        measure: bool,
+    ) -> Result<Self> {
+        if info.backend == wgpu::Backend::Noop {
+            return Err(Error::unsupported(
+                "device: expected one that computes, got wgpu's no-op backend",
+            ));
+        }
+        let limits = device.limits();
+        let is_software = is_software(&info);
+        let caps = DeviceCaps {
+            max_binding: limits.max_storage_buffer_binding_size,
+            max_buffer: limits.max_buffer_size,
+            max_workgroups: limits.max_compute_workgroups_per_dimension,
+            workgroup_storage: limits.max_compute_workgroup_storage_size,
+            max_invocations: limits.max_compute_invocations_per_workgroup,
+            uniform_align: limits.min_uniform_buffer_offset_alignment,
+            max_steps: 1 << 20,
+            is_software,
+            loop_limit: None,
+            flops_per_submit: if is_software { u64::MAX } else { HARDWARE_FLOPS_PER_SUBMIT },
+        };
+        let mut gpu = Self {
+            device,
+            queue,
+            info,
+            caps,
+            pipelines: Arc::new(Pipelines::new(options.is_checked())),
+            poison: options.poison_memory,
+            turn: Arc::default(),
+            fault: Arc::default(),
+        };
+        if measure {
+            gpu.caps.loop_limit = canary::loop_limit(&gpu)?;
+        } else if is_software {
+            // Not measured: a borrowed device is not submitted to behind its owner's back.
+            gpu.caps.loop_limit = Some(canary::KNOWN_LOOP_LIMIT);
+        }
+        Ok(gpu)
+    }
+
+    /// Returns another handle to the same device, with the same compiled kernels.
+    pub(crate) fn share(&self) -> Self {
+        self.clone()
+    }
+
+    /// Keeps late errors for the next call instead of a panic. For devices that we own.
+    fn watch(&self) {
+        let fault = Arc::clone(&self.fault);
+        self.device.set_device_lost_callback(move |reason, text| {
+            keep(&fault, format!("device lost ({reason:?}): {text}"));
+        });
+        let fault = Arc::clone(&self.fault);
+        self.device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            keep(&fault, error.to_string());
+        }));
+    }
+
+    /// Names adapter and backend, for messages.
+    pub(crate) fn place(&self) -> String {
+        format!("{} ({})", self.info.name, self.info.backend)
+    }
+
+    pub(crate) fn device_error(&self, what: impl std::fmt::Display) -> Error {
+        Error::device(format!("{}: {what}", self.place()))
+    }
+
+    /// Fails when the driver has reported something since.
+    pub(crate) fn check_alive(&self) -> Result<()> {
+        match self.fault.lock() {
+            Ok(fault) => fault.as_ref().map_or(Ok(()), |text| Err(self.device_error(text))),
+            Err(_) => Err(self.device_error("an earlier call panicked")),
+        }
+    }
+
+    /// Runs `work` inside error scopes and turns what they catch into typed errors.
+    ///
+    /// # Errors
+    /// What `work` gives; `Device` for out of memory, validation and internal errors.
+    pub(crate) fn scoped<T>(&self, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _turn = self.exclusive();
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let result = work();
+        // Off the web these futures are ready at once.
+        let errors = [
+            pollster::block_on(internal.pop()),
+            pollster::block_on(validation.pop()),
+            pollster::block_on(memory.pop()),
+        ];
+        match errors.into_iter().flatten().next() {
+            Some(wgpu::Error::OutOfMemory { source }) => {
+                Err(self.device_error(format!("{what}: out of memory")).with_source(source))
+            }
+            Some(error) => Err(self.device_error(format!("{what}: {error}")).with_source(error)),
+            None => result,
+        }
+    }
+
+    /// Waits until no other thread uses this device, where that matters: wgpu's GL backend has one
+    /// context per adapter and panics when a thread waits more than six seconds for it, which a
+    /// compilation in another thread can cause. Other backends need no turn and get `None`.
+    pub(crate) fn exclusive(&self) -> Option<std::sync::MutexGuard<'_, ()>> {
+        let is_gl = self.info.backend == wgpu::Backend::Gl;
+        // The lock guards no data, so a panic elsewhere leaves nothing half-done.
+        is_gl.then(|| self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Makes a buffer of `bytes`, zeroed, for use in shaders and copies.
+    pub(crate) fn buffer(
+        &self,
+        label: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+    ) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes.next_multiple_of(16),
+            usage,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// Makes a buffer that holds `bytes`.
+    pub(crate) fn buffer_with(
+        &self,
+        label: &str,
+        bytes: &[u8],
+        usage: wgpu::BufferUsages,
+    ) -> Result<wgpu::Buffer> {
+        let size = (bytes.len() as u64).next_multiple_of(16).max(16);
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size,
+            usage,
+            mapped_at_creation: true,
+        });
+        {
+            let mut view = buffer
+                .get_mapped_range_mut(0..size)
+                .map_err(|e| self.device_error(format!("{label}: {e:?}")))?;
+            view.slice(..bytes.len()).copy_from_slice(bytes);
+        }
+        buffer.unmap();
+        Ok(buffer)
+    }
+}
+
+fn keep(fault: &Mutex<Option<String>>, text: String) {
+    log::error!("{text}");
+    if let Ok(mut fault) = fault.lock() {
+        fault.get_or_insert(text);
+    }
+}

@@ -1,0 +1,69 @@
+//! How a device is chosen and opened, and what is known of those that are there: plain data.
+
+use crate::plan::Strategy;
+
+/// Which device computes.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// A hardware GPU, else the CPU path. A software adapter is never taken.
+    #[default]
+    Auto,
+    /// The CPU path: threads over sequences, f32.
+    Cpu,
+    /// The best hardware GPU; an error where there is none.
+    Gpu,
+    /// The adapter at this place in [`crate::Engine::adapters`].
+    Index(usize),
+    /// The first adapter whose name, driver or PCI bus id contains this text, letter case ignored.
+    Name(String),
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        Ok(match text.to_ascii_lowercase().as_str() {
+            "auto" => Self::Auto,
+            "cpu" => Self::Cpu,
+            "gpu" => Self::Gpu,
+            other => other.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Index),
+        })
+    }
+}
+
+/// How an [`crate::Engine`] is made.
+#[derive(Clone, Debug, Default)]
+pub struct EngineOptions {
+    /// Which device computes. Default: a hardware GPU, else the CPU.
+    pub device: DeviceChoice,
+    /// How the time loop runs on a GPU. Default: the planner picks.
+    pub strategy: Strategy,
+    /// Keeps wgpu's bounds and loop checks in our shaders. Default: on in debug builds, off in
+    /// release builds, where it costs 5-30 % of loads and up to 2.5 times in barrier loops on
+    /// llvmpipe.
+    pub checked_shaders: Option<bool>,
+    /// Fills fresh device memory with NaN instead of leaving it zero, so that a read of something
+    /// never written shows in the result. For tests; costs an upload of every buffer. Default false.
+    pub poison_memory: bool,
+}
+
+impl EngineOptions {
+    pub(super) fn is_checked(&self) -> bool {
+        self.checked_shaders.unwrap_or(cfg!(debug_assertions))
+    }
+}
+
+/// One adapter of this machine.
+#[derive(Clone, Debug)]
+pub struct AdapterReport {
+    /// Its place in the list, for [`DeviceChoice::Index`].
+    pub index: usize,
+    /// wgpu's description: name, backend, driver, PCI bus id, subgroup sizes.
+    pub info: wgpu::AdapterInfo,
+    /// Its limits.
+    pub limits: wgpu::Limits,
+    /// Its features.
+    pub features: wgpu::Features,
+    /// Why the engine cannot use it, where it cannot.
+    pub unusable: Option<String>,
+}

@@ -1,0 +1,103 @@
+//! Weights from PyTorch's layout to the device's: transposed, gates apart, axes padded to four.
+//!
+//! PyTorch keeps `[G·H, K]`; the kernels read `[K, G, H]` with H and K padded, so that the threads of
+//! a workgroup, which own neighbouring units, read neighbouring vec4s. Padding is zero, which makes
+//! padded units stay zero in every cell. Pure functions, tested without a device.
+
+use crate::plan::padded;
+use crate::tensor::Tensor;
+
+/// How the columns K of a weight are laid out in the rows that it multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Columns {
+    /// Blocks of a row (directions of the layer before).
+    pub(crate) blocks: usize,
+    /// Values of a block; a block is padded to four.
+    pub(crate) width: usize,
+}
+
+impl Columns {
+    /// One block.
+    pub(crate) const fn plain(width: usize) -> Self {
+        Self { blocks: 1, width }
+    }
+
+    /// Returns the padded width of a row.
+    pub(crate) const fn padded(self) -> usize {
+        self.blocks * padded(self.width)
+    }
+
+    /// Returns the padded place of tight column `k`.
+    const fn place(self, k: usize) -> usize {
+        (k / self.width) * padded(self.width) + k % self.width
+    }
+}
+
+/// Packs `[G·H, K]` of every direction as `[D, K, G, H]`, padded.
+pub(crate) fn gate_matrix(weights: &[&Tensor], gates: usize, columns: Columns) -> Vec<f32> {
+    let rows = weights.first().map_or(0, |weight| weight.shape()[0]);
+    let hidden = rows / gates;
+    let row_width = gates * padded(hidden);
+    let block = columns.padded() * row_width;
+    let mut packed = vec![0.0; weights.len() * block];
+    for (weight, target) in weights.iter().zip(packed.chunks_mut(block.max(1))) {
+        for row in 0..rows {
+            let at = (row / hidden) * padded(hidden) + row % hidden;
+            for (k, value) in weight.row(row).iter().enumerate() {
+                target[columns.place(k) * row_width + at] = *value;
+            }
+        }
+    }
+    packed
+}
+
+/// Packs `[G·H]` of every direction as `[D, G, H]`, padded; zeros where there is no bias.
+pub(crate) fn gate_bias(biases: &[Option<&Tensor>], gates: usize, hidden: usize) -> Vec<f32> {
+    let width = gates * padded(hidden);
+    let mut packed = vec![0.0; biases.len() * width];
+    for (bias, target) in biases.iter().zip(packed.chunks_mut(width.max(1))) {
+        for (row, value) in bias.iter().flat_map(|bias| bias.data()).enumerate() {
+            target[(row / hidden) * padded(hidden) + row % hidden] = *value;
+        }
+    }
+    packed
+}
+
+/// Pads the rows of `[N, width]` to a multiple of four.
+pub(crate) fn pad_rows(values: &[f32], width: usize) -> Vec<f32> {
+    let mut packed = Vec::with_capacity(values.len() / width.max(1) * padded(width));
+    for row in values.chunks(width.max(1)) {
+        packed.extend_from_slice(row);
+        packed.resize(packed.len().next_multiple_of(padded(width)), 0.0);
+    }
+    packed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gate_matrix_transposes_and_pads_every_axis() {
+        // G = 2, H = 3, K = 2 directions × 1.
+        let weight = Tensor::new([6, 2], (1u8..=12).map(f32::from).collect()).expect("shape");
+        let packed = gate_matrix(&[&weight], 2, Columns { blocks: 2, width: 1 });
+        assert_eq!(packed.len(), 8 * 8);
+        // Column 0 of K sits at padded row 0, column 1 at padded row 4.
+        assert_eq!(packed[..8], [1., 3., 5., 0., 7., 9., 11., 0.]);
+        assert_eq!(packed[32..40], [2., 4., 6., 0., 8., 10., 12., 0.]);
+        assert!(packed[8..32].iter().all(|v| v.to_bits() == 0));
+    }
+
+    #[test]
+    fn pad_rows_keeps_rows_apart() {
+        assert_eq!(pad_rows(&[1., 2., 3., 4., 5.], 5), [1., 2., 3., 4., 5., 0., 0., 0.]);
+        assert_eq!(pad_rows(&[1., 2.], 1), [1., 0., 0., 0., 2., 0., 0., 0.]);
+    }
+
+    #[test]
+    fn gate_bias_leaves_zeros_where_there_is_none() {
+        let bias = Tensor::new([2], vec![1., 2.]).expect("shape");
+        assert_eq!(gate_bias(&[Some(&bias), None], 1, 2), [1., 2., 0., 0., 0., 0., 0., 0.]);
+    }
+}

@@ -1,0 +1,95 @@
+//! Pipelines, compiled once per variant and kept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::{Gpu, shader};
+use crate::error::Result;
+use crate::kernel::{Access, Variant};
+
+/// A compiled kernel with the layout of its bind group.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
+}
+
+/// The cache.
+#[derive(Debug)]
+pub(crate) struct Pipelines {
+    checked: bool,
+    cache: Mutex<HashMap<Variant, Arc<Pipeline>>>,
+}
+
+impl Pipelines {
+    pub(super) fn new(checked: bool) -> Self {
+        Self { checked, cache: Mutex::default() }
+    }
+
+    /// Returns the pipeline of a variant, compiling it at first use.
+    ///
+    /// # Errors
+    /// `Device` when the driver refuses the shader.
+    pub(crate) fn get(&self, gpu: &Gpu, variant: &Variant) -> Result<Arc<Pipeline>> {
+        let poisoned = || gpu.device_error("pipelines: an earlier compilation panicked");
+        if let Some(found) = self.cache.lock().map_err(|_| poisoned())?.get(variant) {
+            return Ok(Arc::clone(found));
+        }
+        let compiled =
+            Arc::new(gpu.scoped(&format!("kernel {variant}"), || {
+                Ok(compile(gpu, variant, self.checked))
+            })?);
+        self.cache.lock().map_err(|_| poisoned())?.insert(variant.clone(), Arc::clone(&compiled));
+        Ok(compiled)
+    }
+}
+
+fn compile(gpu: &Gpu, variant: &Variant, checked: bool) -> Pipeline {
+    let spec = variant.kernel.spec();
+    let label = variant.to_string();
+    let entries: Vec<_> =
+        (0u32..).zip(spec.bindings).map(|(binding, (_, access))| entry(binding, *access)).collect();
+    let layout = gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some(&label),
+        entries: &entries,
+    });
+    let pipeline_layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(&label),
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    let module = shader::module(&gpu.device, &label, &variant.source(), checked);
+    let constants: Vec<(&str, f64)> =
+        variant.overrides.iter().map(|(name, value)| (*name, f64::from(*value))).collect();
+    let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(&label),
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some(spec.entry),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            constants: &constants,
+            // Every kernel writes its workgroup memory before it reads it.
+            zero_initialize_workgroup_memory: checked,
+        },
+        cache: None,
+    });
+    Pipeline { pipeline, layout }
+}
+
+fn entry(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {
+    let ty = match access {
+        Access::Uniform | Access::StepUniform => wgpu::BufferBindingType::Uniform,
+        Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
+        Access::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+    };
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty,
+            has_dynamic_offset: access == Access::StepUniform,
+            min_binding_size: None,
+        },
+        count: None,
+    }
+}

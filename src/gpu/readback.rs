@@ -1,0 +1,114 @@
+//! Results back to the host: map a staging buffer, wait without holding up others.
+
+use std::sync::Mutex;
+
+use futures::channel::oneshot;
+
+use super::Gpu;
+use crate::error::Result;
+
+/// How to wait for the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// This thread waits; cheapest.
+    Blocking,
+    /// A thread of its own waits and the future is woken; the executor stays free.
+    Yielding,
+}
+
+/// Waits for submission `index` and copies `bytes` bytes out of a mappable buffer.
+///
+/// # Errors
+/// `Device` when the device is lost or the map fails.
+pub(crate) async fn read_back(
+    gpu: &Gpu,
+    staging: &wgpu::Buffer,
+    bytes: u64,
+    index: wgpu::SubmissionIndex,
+    wait: Wait,
+) -> Result<Vec<u8>> {
+    let (sender, receiver) = oneshot::channel();
+    {
+        let _turn = gpu.exclusive();
+        staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+            // The receiver is gone only when the caller dropped the future.
+            let _ = sender.send(result);
+        });
+    }
+    poll(gpu, index, wait).await?;
+    receiver
+        .await
+        .map_err(|_| gpu.device_error("readback: the device dropped the request"))?
+        .map_err(|e| gpu.device_error("readback: the buffer could not be mapped").with_source(e))?;
+    let turn = gpu.exclusive();
+    let copy = staging
+        .get_mapped_range(0..bytes)
+        .map_err(|e| gpu.device_error(format!("readback: {e:?}")))?
+        .to_vec();
+    staging.unmap();
+    drop(turn);
+    gpu.check_alive()?;
+    Ok(copy)
+}
+
+/// Waits until submission `index` is done; by then its map requests have been answered.
+#[cfg(not(target_arch = "wasm32"))]
+async fn poll(gpu: &Gpu, index: wgpu::SubmissionIndex, wait: Wait) -> Result<()> {
+    let until = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
+    let polled = match wait {
+        Wait::Blocking => {
+            let _turn = gpu.exclusive();
+            gpu.device.poll(until)
+        }
+        Wait::Yielding => {
+            let waiting = gpu.clone();
+            let (sender, receiver) = oneshot::channel();
+            // The receiver is gone only when the caller dropped the future.
+            std::thread::spawn(move || {
+                let _turn = waiting.exclusive();
+                sender.send(waiting.device.poll(until))
+            });
+            receiver.await.map_err(|_| gpu.device_error("readback: the waiting thread died"))?
+        }
+    };
+    polled.map(|_| ()).map_err(|e| gpu.device_error(&e).with_source(e))
+}
+
+#[cfg(target_arch = "wasm32")]
+async fn poll(_: &Gpu, _: wgpu::SubmissionIndex, _: Wait) -> Result<()> {
+    // The browser resolves maps by itself.
+    Ok(())
+}
+
+/// Staging buffers that wait for their next use.
+#[derive(Debug, Default)]
+pub(crate) struct Staging {
+    free: Mutex<Vec<wgpu::Buffer>>,
+}
+
+/// Staging buffers kept; enough for one map in flight and one being filled.
+const KEPT: usize = 2;
+
+impl Staging {
+    /// Takes a free buffer of at least `bytes`, or makes one.
+    pub(crate) fn take(&self, gpu: &Gpu, bytes: u64) -> wgpu::Buffer {
+        let free = self.free.lock().ok().and_then(|mut free| {
+            let fits = free.iter().position(|buffer| buffer.size() >= bytes)?;
+            Some(free.swap_remove(fits))
+        });
+        free.unwrap_or_else(|| {
+            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+            gpu.buffer("staging", bytes, usage)
+        })
+    }
+
+    /// Gives a buffer back, unmapped.
+    pub(crate) fn give(&self, buffer: wgpu::Buffer) {
+        if let Ok(mut free) = self.free.lock() {
+            free.push(buffer);
+            if free.len() > KEPT {
+                free.remove(0);
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Shader modules: checked, or trusted for our own embedded WGSL.
+#![allow(unsafe_code, reason = "wgpu offers unchecked modules only through an unsafe function")]
+
+/// Compiles WGSL. `checked` keeps wgpu's bounds and loop checks.
+pub(super) fn module(
+    device: &wgpu::Device,
+    label: &str,
+    source: &str,
+    checked: bool,
+) -> wgpu::ShaderModule {
+    let descriptor = wgpu::ShaderModuleDescriptor {
+        label: Some(label),
+        source: wgpu::ShaderSource::Wgsl(source.into()),
+    };
+    if checked {
+        return device.create_shader_module(descriptor);
+    }
+    // SAFETY: the WGSL is embedded in this crate, never a caller's. Its indices stay inside the
+    // buffers because the plan computes buffer sizes, uniforms and grids from the same numbers;
+    // values that come from outside (token ids, lengths) are compared with their bounds in the
+    // shader or on the host. Its loops end: every bound is a uniform or a constant. The tests run
+    // every kernel in both forms.
+    unsafe {
+        device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+    }
+}

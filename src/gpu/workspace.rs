@@ -1,0 +1,159 @@
+//! Buffers and bind groups of one plan, made once and used by many runs.
+
+use std::sync::Arc;
+
+use super::pipelines::Pipeline;
+use super::{Gpu, Weights};
+use crate::error::Result;
+use crate::kernel::Access;
+use crate::kernel::uniforms::Step;
+use crate::plan::{Call, Op, Plan, Slot};
+
+/// Everything a plan needs on the device.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) buffers: Vec<wgpu::Buffer>,
+    uniforms: wgpu::Buffer,
+    steps: wgpu::Buffer,
+    pub(crate) pipelines: Vec<Arc<Pipeline>>,
+    /// One per call; `None` for calls that bind a caller's buffer.
+    pub(crate) groups: Vec<Option<wgpu::BindGroup>>,
+    /// Whether the initial states on the device are zero.
+    pub(crate) has_zero_states: bool,
+}
+
+/// A step's uniform block is bound with this size.
+const STEP_BYTES: u64 = size_of::<Step>() as u64;
+
+impl Workspace {
+    /// Allocates a plan's buffers, compiles its pipelines and makes its bind groups.
+    ///
+    /// # Errors
+    /// `Device` when memory runs out or a shader is refused.
+    pub(crate) fn new(gpu: &Gpu, plan: Arc<Plan>, weights: &Weights) -> Result<Self> {
+        let pipelines = plan
+            .calls
+            .iter()
+            .map(|call| gpu.pipelines.get(gpu, &call.variant))
+            .collect::<Result<Vec<_>>>()?;
+        gpu.scoped("workspace", || {
+            let usage = wgpu::BufferUsages::STORAGE
+                | wgpu::BufferUsages::COPY_SRC
+                | wgpu::BufferUsages::COPY_DST;
+            let buffers: Vec<_> =
+                plan.buffers.iter().map(|b| gpu.buffer(&b.label, b.bytes, usage)).collect();
+            if gpu.poison {
+                poison(gpu, &buffers);
+            }
+            let uniforms =
+                gpu.buffer_with("uniforms", &plan.uniforms, wgpu::BufferUsages::UNIFORM)?;
+            let bytes = step_blocks(&plan, gpu.caps.uniform_align);
+            let steps = gpu.buffer_with("steps", &bytes, wgpu::BufferUsages::UNIFORM)?;
+            let mut workspace = Self {
+                plan: Arc::clone(&plan),
+                buffers,
+                uniforms,
+                steps,
+                pipelines,
+                groups: Vec::new(),
+                has_zero_states: !gpu.poison,
+            };
+            for (index, call) in plan.calls.iter().enumerate() {
+                let group = if is_external(call) {
+                    None
+                } else {
+                    Some(workspace.group(gpu, weights, index, None)?)
+                };
+                workspace.groups.push(group);
+            }
+            Ok(workspace)
+        })
+    }
+
+    /// Makes the bind group of call `index`; `external` = (input, output) buffers of the caller.
+    pub(super) fn group(
+        &self,
+        gpu: &Gpu,
+        weights: &Weights,
+        index: usize,
+        external: Option<(&wgpu::Buffer, &wgpu::Buffer)>,
+    ) -> Result<wgpu::BindGroup> {
+        let call = &self.plan.calls[index];
+        let mut slots = call.slots.iter();
+        let mut entries = Vec::new();
+        for (binding, (name, access)) in (0u32..).zip(call.variant.kernel.spec().bindings) {
+            let resource = match access {
+                Access::Uniform => {
+                    window(&self.uniforms, call.uniform.into(), call.uniform_bytes.into())
+                }
+                Access::StepUniform => window(&self.steps, 0, STEP_BYTES),
+                Access::Read | Access::ReadWrite => {
+                    let missing =
+                        || gpu.device_error(format!("{}: no buffer for {name}", call.variant));
+                    let slot = slots.next().ok_or_else(missing)?;
+                    self.resolve(*slot, weights, external)?.ok_or_else(missing)?.as_entire_binding()
+                }
+            };
+            entries.push(wgpu::BindGroupEntry { binding, resource });
+        }
+        Ok(gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(&call.variant.to_string()),
+            layout: &self.pipelines[index].layout,
+            entries: &entries,
+        }))
+    }
+
+    fn resolve<'a>(
+        &'a self,
+        slot: Slot,
+        weights: &'a Weights,
+        external: Option<(&'a wgpu::Buffer, &'a wgpu::Buffer)>,
+    ) -> Result<Option<&'a wgpu::Buffer>> {
+        Ok(match slot {
+            Slot::Buffer(id) => self.buffers.get(id),
+            Slot::Weight(id) => Some(weights.get(id)?),
+            Slot::ExternalInput => external.map(|(input, _)| input),
+            Slot::ExternalOutput => external.map(|(_, output)| output),
+        })
+    }
+}
+
+/// Fills buffers with NaN, so that a read of what was never written shows.
+fn poison(gpu: &Gpu, buffers: &[wgpu::Buffer]) {
+    for buffer in buffers {
+        let words = usize::try_from(buffer.size() / 4).unwrap_or(0);
+        gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&vec![f32::NAN; words]));
+    }
+}
+
+/// Tells whether a call binds a caller's buffer.
+fn is_external(call: &Call) -> bool {
+    call.slots.iter().any(|slot| matches!(slot, Slot::ExternalInput | Slot::ExternalOutput))
+}
+
+fn window(buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> wgpu::BindingResource<'_> {
+    wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+        buffer,
+        offset,
+        size: wgpu::BufferSize::new(bytes),
+    })
+}
+
+/// One block per step of the longest chunk, at the alignment of dynamic offsets.
+fn step_blocks(plan: &Plan, align: u32) -> Vec<u8> {
+    let longest = plan
+        .ops
+        .iter()
+        .map(|op| if let Op::Steps { count, .. } = op { *count } else { 0 })
+        .max()
+        .unwrap_or(0)
+        .max(1);
+    let stride = usize::try_from(align).unwrap_or(256);
+    let mut bytes = vec![0; stride * usize::try_from(longest).unwrap_or(1)];
+    for (index, slot) in (0u32..longest).zip(bytes.chunks_mut(stride)) {
+        let block = Step { index };
+        slot[..size_of::<Step>()].copy_from_slice(bytemuck::bytes_of(&block));
+    }
+    bytes
+}

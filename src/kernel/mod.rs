@@ -1,0 +1,370 @@
+//! The kernel table: every shader with its libraries, bindings and overrides.
+//!
+//! Pure data: no wgpu. [`Kernel::spec`] is what bind-group layouts are built from and what the tests
+//! compare with the WGSL; [`Variant`] names one pipeline; [`Variant::source`] joins driver, cell and
+//! libraries in that order, so that line numbers in compiler messages are the driver's own.
+
+pub mod uniforms;
+
+use crate::cell::Cell;
+
+/// How a shader sees a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A uniform block.
+    Uniform,
+    /// A uniform block with a dynamic offset: the index of the time step.
+    StepUniform,
+    /// A storage buffer that is only read.
+    Read,
+    /// A storage buffer that is read and written.
+    ReadWrite,
+}
+
+/// One kernel of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelSpec {
+    /// The shader's file name without ending.
+    pub name: &'static str,
+    /// The entry point.
+    pub entry: &'static str,
+    /// The driver's text.
+    pub wgsl: &'static str,
+    /// The libraries it calls, without rows and cell.
+    pub libs: &'static [&'static str],
+    /// Whether a cell file belongs to it.
+    pub takes_cell: bool,
+    /// Whether a rows library belongs to it.
+    pub takes_rows: bool,
+    /// Bindings of group 0 in order.
+    pub bindings: &'static [(&'static str, Access)],
+    /// Override names.
+    pub overrides: &'static [&'static str],
+}
+
+/// Every kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kernel {
+    /// Input projection or output layer.
+    Gemm,
+    /// Input projection of one-hot tokens.
+    OneHot,
+    /// One time step of a point-wise cell.
+    RecurStep,
+    /// LSTM projection after a step.
+    RecurProject,
+    /// Reset-before GRU, gates r and z.
+    ResetBeforeGates,
+    /// Reset-before GRU, candidate and new state.
+    ResetBeforeCandidate,
+    /// The whole time loop of a point-wise cell.
+    RecurResident,
+    /// h_n out of y.
+    FinalStates,
+    /// The function g of the output layer.
+    Activate,
+    /// Tight rows to padded rows and back.
+    CopyRows,
+    /// The loop-limit canary.
+    LoopCanary,
+}
+
+const ACTIVATION: &str = include_str!("../../shaders/lib/activation.wgsl");
+const HIDDEN: &str = include_str!("../../shaders/lib/hidden.wgsl");
+const INDEX: &str = include_str!("../../shaders/lib/index.wgsl");
+const RECUR: &str = include_str!("../../shaders/lib/recur.wgsl");
+const RESET_BEFORE: &str = include_str!("../../shaders/recur_reset_before.wgsl");
+
+use Access::{Read, ReadWrite, StepUniform, Uniform};
+
+const RESET_BEFORE_SPEC: KernelSpec = KernelSpec {
+    name: "recur_reset_before",
+    entry: "gates",
+    wgsl: RESET_BEFORE,
+    libs: &[ACTIVATION, HIDDEN, INDEX, RECUR],
+    takes_cell: false,
+    takes_rows: true,
+    bindings: RECUR_STEP_BINDINGS,
+    overrides: &["WG_X", "WG_Y"],
+};
+
+const RECUR_STEP_BINDINGS: &[(&str, Access)] = &[
+    ("recur", Uniform),
+    ("step", StepUniform),
+    ("gates_x", Read),
+    ("weight_hh", Read),
+    ("bias_hh", Read),
+    ("h_0", Read),
+    ("lengths", Read),
+    ("y", ReadWrite),
+    ("cells", ReadWrite),
+];
+
+impl Kernel {
+    /// Every kernel, for tests that walk the table.
+    pub const ALL: [Self; 11] = [
+        Self::Gemm,
+        Self::OneHot,
+        Self::RecurStep,
+        Self::RecurProject,
+        Self::ResetBeforeGates,
+        Self::ResetBeforeCandidate,
+        Self::RecurResident,
+        Self::FinalStates,
+        Self::Activate,
+        Self::CopyRows,
+        Self::LoopCanary,
+    ];
+
+    /// Returns the row of the table.
+    pub const fn spec(self) -> KernelSpec {
+        match self {
+            Self::Gemm => GEMM,
+            Self::OneHot => ONE_HOT,
+            Self::RecurStep => RECUR_STEP,
+            Self::RecurProject => RECUR_PROJECT,
+            Self::ResetBeforeGates => RESET_BEFORE_SPEC,
+            Self::ResetBeforeCandidate => KernelSpec { entry: "candidate", ..RESET_BEFORE_SPEC },
+            Self::RecurResident => RECUR_RESIDENT,
+            Self::FinalStates => FINAL_STATES,
+            Self::Activate => ACTIVATE,
+            Self::CopyRows => COPY_ROWS,
+            Self::LoopCanary => LOOP_CANARY,
+        }
+    }
+}
+
+const GEMM: KernelSpec = KernelSpec {
+    name: "gemm",
+    entry: "main",
+    wgsl: include_str!("../../shaders/gemm.wgsl"),
+    libs: &[INDEX],
+    takes_cell: false,
+    takes_rows: true,
+    bindings: &[
+        ("gemm", Uniform),
+        ("a", Read),
+        ("weight", Read),
+        ("bias", Read),
+        ("lengths", Read),
+        ("tokens", Read),
+        ("c", ReadWrite),
+    ],
+    overrides: &["WG_X", "WG_Y", "MODE", "GATHER"],
+};
+
+const ONE_HOT: KernelSpec = KernelSpec {
+    name: "one_hot",
+    entry: "main",
+    wgsl: include_str!("../../shaders/one_hot.wgsl"),
+    libs: &[INDEX],
+    takes_cell: false,
+    takes_rows: false,
+    bindings: &[
+        ("gemm", Uniform),
+        ("weight", Read),
+        ("bias", Read),
+        ("lengths", Read),
+        ("tokens", Read),
+        ("c", ReadWrite),
+    ],
+    overrides: &["WG_X", "WG_Y"],
+};
+
+const RECUR_STEP: KernelSpec = KernelSpec {
+    name: "recur_step",
+    entry: "main",
+    wgsl: include_str!("../../shaders/recur_step.wgsl"),
+    libs: &[ACTIVATION, HIDDEN, INDEX, RECUR],
+    takes_cell: true,
+    takes_rows: true,
+    bindings: RECUR_STEP_BINDINGS,
+    overrides: &["WG_X", "WG_Y", "PROJECTED"],
+};
+
+const RECUR_PROJECT: KernelSpec = KernelSpec {
+    name: "recur_project",
+    entry: "main",
+    wgsl: include_str!("../../shaders/recur_project.wgsl"),
+    libs: &[INDEX, RECUR],
+    takes_cell: false,
+    takes_rows: true,
+    bindings: &[
+        ("recur", Uniform),
+        ("step", StepUniform),
+        ("weight_hr", Read),
+        ("lengths", Read),
+        ("cells", Read),
+        ("y", ReadWrite),
+    ],
+    overrides: &["WG_X", "WG_Y"],
+};
+
+const RECUR_RESIDENT: KernelSpec = KernelSpec {
+    name: "recur_resident",
+    entry: "main",
+    wgsl: include_str!("../../shaders/recur_resident.wgsl"),
+    libs: &[ACTIVATION, HIDDEN, INDEX, RECUR],
+    takes_cell: true,
+    takes_rows: true,
+    bindings: &[
+        ("recur", Uniform),
+        ("gates_x", Read),
+        ("weight_hh", Read),
+        ("bias_hh", Read),
+        ("h_0", Read),
+        ("lengths", Read),
+        ("y", ReadWrite),
+        ("cells", ReadWrite),
+    ],
+    overrides: &["WG_X", "WG_Y", "STATE_VECS"],
+};
+
+const FINAL_STATES: KernelSpec = KernelSpec {
+    name: "final_states",
+    entry: "main",
+    wgsl: include_str!("../../shaders/final_states.wgsl"),
+    libs: &[INDEX, RECUR],
+    takes_cell: false,
+    takes_rows: false,
+    bindings: &[
+        ("recur", Uniform),
+        ("y", Read),
+        ("h_0", Read),
+        ("lengths", Read),
+        ("h_n", ReadWrite),
+    ],
+    overrides: &[],
+};
+
+const ACTIVATE: KernelSpec = KernelSpec {
+    name: "activate",
+    entry: "main",
+    wgsl: include_str!("../../shaders/activate.wgsl"),
+    libs: &[ACTIVATION],
+    takes_cell: false,
+    takes_rows: false,
+    bindings: &[("shape", Uniform), ("values", ReadWrite)],
+    overrides: &["KIND"],
+};
+
+const COPY_ROWS: KernelSpec = KernelSpec {
+    name: "copy_rows",
+    entry: "main",
+    wgsl: include_str!("../../shaders/copy_rows.wgsl"),
+    libs: &[],
+    takes_cell: false,
+    takes_rows: false,
+    bindings: &[("rows", Uniform), ("source", Read), ("lengths", Read), ("target_rows", ReadWrite)],
+    overrides: &[],
+};
+
+const LOOP_CANARY: KernelSpec = KernelSpec {
+    name: "loop_canary",
+    entry: "main",
+    wgsl: include_str!("../../shaders/loop_canary.wgsl"),
+    libs: &[],
+    takes_cell: false,
+    takes_rows: false,
+    bindings: &[("canary", Uniform), ("reached", ReadWrite)],
+    overrides: &[],
+};
+
+/// Returns the WGSL of a cell, or `None` for a cell that has a driver of its own.
+pub const fn cell_wgsl(cell: Cell) -> Option<&'static str> {
+    match cell {
+        Cell::RnnTanh => Some(include_str!("../../shaders/cell/rnn_tanh.wgsl")),
+        Cell::RnnRelu => Some(include_str!("../../shaders/cell/rnn_relu.wgsl")),
+        Cell::Lstm => Some(include_str!("../../shaders/cell/lstm.wgsl")),
+        Cell::Gru => Some(include_str!("../../shaders/cell/gru.wgsl")),
+        Cell::GruResetBefore => None,
+    }
+}
+
+/// How many rows of a batch one invocation owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RowTile {
+    /// One row.
+    One,
+    /// Two rows.
+    Two,
+    /// Four rows.
+    Four,
+}
+
+impl RowTile {
+    /// Every tile.
+    pub const ALL: [Self; 3] = [Self::One, Self::Two, Self::Four];
+
+    /// Returns the number of rows.
+    pub const fn rows(self) -> u32 {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+            Self::Four => 4,
+        }
+    }
+
+    const fn wgsl(self) -> &'static str {
+        match self {
+            Self::One => include_str!("../../shaders/lib/rows1.wgsl"),
+            Self::Two => include_str!("../../shaders/lib/rows2.wgsl"),
+            Self::Four => include_str!("../../shaders/lib/rows4.wgsl"),
+        }
+    }
+}
+
+/// One pipeline: a kernel, its cell and row tile where it takes them, its override values.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Variant {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// The cell, for kernels that take one.
+    pub cell: Option<Cell>,
+    /// The row tile, for kernels that take one.
+    pub rows: Option<RowTile>,
+    /// Values of overrides.
+    pub overrides: Vec<(&'static str, u32)>,
+}
+
+impl Variant {
+    /// Names a kernel without cell, rows and overrides.
+    pub fn of(kernel: Kernel) -> Self {
+        Self { kernel, cell: None, rows: None, overrides: Vec::new() }
+    }
+
+    /// Returns the value of an override, where it is set.
+    pub fn get(&self, name: &str) -> Option<u32> {
+        self.overrides.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
+    }
+
+    /// Joins the WGSL: driver first, then cell, rows and libraries.
+    pub fn source(&self) -> String {
+        let spec = self.kernel.spec();
+        let mut parts = vec![spec.wgsl];
+        parts.extend(self.cell.and_then(cell_wgsl));
+        parts.extend(self.rows.map(RowTile::wgsl));
+        parts.extend(spec.libs);
+        parts.join("\n")
+    }
+}
+
+impl std::fmt::Display for Variant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let spec = self.kernel.spec();
+        f.write_str(spec.name)?;
+        if spec.entry != "main" {
+            write!(f, ".{}", spec.entry)?;
+        }
+        if let Some(cell) = self.cell {
+            write!(f, " {cell}")?;
+        }
+        if let Some(rows) = self.rows {
+            write!(f, " rows={}", rows.rows())?;
+        }
+        for (name, value) in &self.overrides {
+            write!(f, " {name}={value}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! The uniform blocks, field by field as the shaders declare them.
+//!
+//! `tests/shaders.rs` compares names, offsets and scalar kinds with the WGSL through [`Block::FIELDS`].
+
+use bytemuck::{Pod, Zeroable};
+
+/// A uniform block with the list of its fields.
+pub trait Block: Pod {
+    /// The WGSL struct's name.
+    const NAME: &'static str;
+    /// Field names in order; every field is a `u32`.
+    const FIELDS: &'static [&'static str];
+}
+
+macro_rules! block {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+        #[repr(C)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: u32),*
+        }
+
+        impl Block for $name {
+            const NAME: &'static str = stringify!($name);
+            const FIELDS: &'static [&'static str] = &[$(stringify!($field)),*];
+        }
+    };
+}
+
+block!(
+    /// Block of the recurrent drivers (`lib/recur.wgsl`).
+    Recur {
+        /// B.
+        batch,
+        /// D.
+        directions,
+        /// Bit d: direction d reads backwards.
+        reverse_mask,
+        /// Padded width of h, in vec4.
+        state4,
+        /// Padded units, in vec4.
+        units4,
+        /// R.
+        state_size,
+        /// H.
+        units,
+        /// First step of this dispatch.
+        first_step,
+        /// Steps of this dispatch.
+        step_count,
+        /// First step held in gates_x.
+        gate_first,
+        /// Steps held in gates_x.
+        gate_steps,
+    }
+);
+
+block!(
+    /// Block of `gemm.wgsl` and `one_hot.wgsl`.
+    Gemm {
+        /// B.
+        batch,
+        /// First step of the chunk.
+        first_step,
+        /// Steps of the chunk.
+        step_count,
+        /// Bit d: direction d reads backwards.
+        reverse_mask,
+        /// K in vec4.
+        inner4,
+        /// N in vec4.
+        columns4,
+        /// Rows of the gathered table.
+        vocab,
+        /// Always 0.
+        zero,
+    }
+);
+
+block!(
+    /// Block of `activate.wgsl`.
+    Activate {
+        /// Output rows.
+        rows,
+        /// Unpadded columns.
+        columns,
+        /// Padded columns in vec4.
+        columns4,
+        /// Workgroups along x.
+        grid_x,
+    }
+);
+
+block!(
+    /// Block of `copy_rows.wgsl`.
+    CopyRows {
+        /// T, or 1.
+        steps,
+        /// B.
+        batch,
+        /// Blocks of a row.
+        blocks,
+        /// Values of a block.
+        width,
+        /// Source values from block to block.
+        source_block,
+        /// Target values from block to block.
+        target_block,
+        /// 1 for `[B, T]`.
+        source_is_batch_first,
+        /// 1 for `[B, T]`.
+        target_is_batch_first,
+        /// Workgroups along y.
+        grid_y,
+    }
+);
+
+block!(
+    /// Block of the per-step uniform; one at every dynamic offset.
+    Step {
+        /// Step, counted from `Recur::first_step`.
+        index,
+    }
+);
+
+block!(
+    /// Block of `loop_canary.wgsl`.
+    Canary {
+        /// Iterations asked for.
+        limit,
+    }
+);

@@ -1,0 +1,207 @@
+//! The builder of a [`Plan`]: its buffers, calls and uniforms, and what enters the first layer.
+//!
+//! `layer` adds the recurrent layers, `output` what follows them.
+
+use super::*;
+use crate::kernel::uniforms::CopyRows;
+
+/// What the next stage reads: rows `[T, B, blocks, padded width]`.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    pub(super) slot: Slot,
+    /// Padded values of a row.
+    pub(super) width: usize,
+    pub(super) blocks: usize,
+    pub(super) block: usize,
+}
+
+pub(super) struct Builder<'a> {
+    pub(super) network: &'a NetworkSpec,
+    pub(super) caps: &'a DeviceCaps,
+    pub(super) batch: u32,
+    pub(super) steps: u32,
+    pub(super) plan: Plan,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(
+        network: &'a NetworkSpec,
+        request: PlanRequest,
+        caps: &'a DeviceCaps,
+    ) -> Result<Self> {
+        let (batch, steps) = (to_u32(request.batch)?, to_u32(request.steps)?);
+        if batch > caps.max_workgroups {
+            return Err(Error::limit(format!(
+                "batch: expected at most {} sequences in one run, got {batch}",
+                caps.max_workgroups
+            )));
+        }
+        if steps > caps.max_steps {
+            return Err(Error::limit(format!(
+                "steps: expected at most {} in one run, got {steps}",
+                caps.max_steps
+            )));
+        }
+        let output =
+            OutputPlan { buffer: 0, blocks: 1, width: 0, block_stride: 0, last_only: false };
+        let plan = Plan {
+            request,
+            buffers: Vec::new(),
+            calls: Vec::new(),
+            uniforms: Vec::new(),
+            ops: Vec::new(),
+            input: None,
+            tokens: None,
+            lengths: 0,
+            layers: Vec::new(),
+            output,
+            choices: Vec::new(),
+        };
+        Ok(Self { network, caps, batch, steps, plan })
+    }
+
+    pub(super) fn build(mut self) -> Result<Plan> {
+        self.plan.lengths = self.buffer("lengths", &[axis(self.plan.request.batch), 4])?;
+        let mut rows = self.input()?;
+        let gates = self.gates_buffer()?;
+        let ys = self.y_buffers()?;
+        for (index, spec) in self.network.layers.iter().enumerate() {
+            rows = self.layer(index, spec, rows, gates, ys[index % 2])?;
+        }
+        self.output(rows)?;
+        Ok(self.plan)
+    }
+
+    // ---- parts ----
+
+    pub(super) fn buffer(&mut self, label: &str, axes: &[u64]) -> Result<usize> {
+        let bytes = axes.iter().try_fold(1u64, |n, axis| n.checked_mul(*axis)).unwrap_or(u64::MAX);
+        let bytes = bytes.max(16);
+        let most = self.caps.max_binding.min(self.caps.max_buffer);
+        if bytes > most {
+            return Err(Error::limit(format!(
+                "{label}: expected at most {most} bytes in one binding, got {bytes} for B = {}, \
+                 T = {} (use smaller batches)",
+                self.batch, self.steps
+            )));
+        }
+        self.plan.buffers.push(BufferPlan { label: label.into(), bytes });
+        Ok(self.plan.buffers.len() - 1)
+    }
+
+    pub(super) fn call<B: Block>(
+        &mut self,
+        variant: Variant,
+        slots: Vec<Slot>,
+        block: &B,
+    ) -> Result<usize> {
+        let align = usize::try_from(self.caps.uniform_align).unwrap_or(256).max(16);
+        let start = self.plan.uniforms.len().next_multiple_of(align);
+        self.plan.uniforms.resize(start, 0);
+        let bytes = bytemuck::bytes_of(block);
+        self.plan.uniforms.extend_from_slice(bytes);
+        self.plan.calls.push(Call {
+            variant,
+            slots,
+            uniform: to_u32(start)?,
+            uniform_bytes: to_u32(bytes.len())?,
+        });
+        Ok(self.plan.calls.len() - 1)
+    }
+
+    pub(super) fn dispatch(&mut self, call: usize, grid: Grid) {
+        self.plan.ops.push(Op::Dispatch { call, grid, for_states: false });
+    }
+
+    fn input(&mut self) -> Result<Rows> {
+        let (batch, steps) = (u64::from(self.batch), u64::from(self.steps));
+        let spec = self.network.input;
+        let width = padded(spec.width());
+        let rows = |slot| Rows { slot, width, blocks: 1, block: width };
+        if let InputSpec::Dense { size } = spec {
+            if let Some((layout, _)) = self.plan.request.external {
+                if size % 4 == 0 && layout == Layout::TimeMajor {
+                    self.check_external("input", &[steps, batch, axis(size), 4])?;
+                    return Ok(rows(Slot::ExternalInput));
+                }
+                let x = self.buffer("x", &[steps, batch, axis(width), 4])?;
+                self.copy_rows(
+                    (Slot::ExternalInput, layout),
+                    (Slot::Buffer(x), Layout::TimeMajor),
+                    (self.steps, 1, size),
+                    (size, width),
+                )?;
+                return Ok(rows(Slot::Buffer(x)));
+            }
+            let x = self.buffer("x", &[steps, batch, axis(width), 4])?;
+            self.plan.input = Some(x);
+            return Ok(rows(Slot::Buffer(x)));
+        }
+        let tokens = match self.plan.request.external {
+            Some((Layout::TimeMajor, _)) => {
+                self.check_external("input", &[steps, batch, 4])?;
+                Slot::ExternalInput
+            }
+            Some((layout, _)) => {
+                let id = self.buffer("tokens", &[steps, batch, 4])?;
+                let target = (Slot::Buffer(id), Layout::TimeMajor);
+                self.copy_rows((Slot::ExternalInput, layout), target, (self.steps, 1, 1), (1, 1))?;
+                Slot::Buffer(id)
+            }
+            None => {
+                let id = self.buffer("tokens", &[steps, batch, 4])?;
+                self.plan.tokens = Some(id);
+                Slot::Buffer(id)
+            }
+        };
+        Ok(rows(tokens))
+    }
+
+    pub(super) fn check_external(&self, label: &str, axes: &[u64]) -> Result<()> {
+        let bytes = axes.iter().try_fold(1u64, |n, axis| n.checked_mul(*axis)).unwrap_or(u64::MAX);
+        if bytes > self.caps.max_binding {
+            return Err(Error::limit(format!(
+                "{label}: expected at most {} bytes in one binding, got {bytes}",
+                self.caps.max_binding
+            )));
+        }
+        Ok(())
+    }
+
+    pub(super) fn copy_rows(
+        &mut self,
+        (source, source_layout): (Slot, Layout),
+        (target, target_layout): (Slot, Layout),
+        (steps, blocks, width): (u32, usize, usize),
+        (source_block, target_block): (usize, usize),
+    ) -> Result<()> {
+        let count = u64::from(steps) * u64::from(self.batch);
+        let grid_y = count.min(u64::from(self.caps.max_workgroups)).max(1);
+        let z = count.div_ceil(grid_y);
+        let values = blocks * width;
+        let block = CopyRows {
+            steps,
+            batch: self.batch,
+            blocks: to_u32(blocks)?,
+            width: to_u32(width)?,
+            source_block: to_u32(source_block)?,
+            target_block: to_u32(target_block)?,
+            source_is_batch_first: u32::from(source_layout == Layout::BatchFirst),
+            target_is_batch_first: u32::from(target_layout == Layout::BatchFirst),
+            grid_y: narrow(grid_y)?,
+        };
+        let slots = vec![source, Slot::Buffer(self.plan.lengths), target];
+        let call = self.call(Variant::of(Kernel::CopyRows), slots, &block)?;
+        let groups = [ceil_div(to_u32(values)?, 64), narrow(grid_y)?, narrow(z)?];
+        self.dispatch(call, Grid::Fixed(groups));
+        Ok(())
+    }
+}
+
+pub(super) fn axis(size: usize) -> u64 {
+    u64::try_from(size).unwrap_or(u64::MAX)
+}
+
+pub(super) fn narrow(size: u64) -> Result<u32> {
+    u32::try_from(size).map_err(|_| Error::limit(format!("size: expected below 2^32, got {size}")))
+}

@@ -1,0 +1,48 @@
+//! What a plan needs to know of a device: limits, kind, and the loops it can run.
+
+/// Limits and habits of a device, as plain numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceCaps {
+    /// Bytes that one storage binding may have.
+    pub max_binding: u64,
+    /// Bytes that one buffer may have.
+    pub max_buffer: u64,
+    /// Workgroups along one axis of a dispatch.
+    pub max_workgroups: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_storage: u32,
+    /// Invocations of a workgroup.
+    pub max_invocations: u32,
+    /// Alignment of dynamic uniform offsets.
+    pub uniform_align: u32,
+    /// Bytes that one uniform buffer may have in all (its bindings are small).
+    pub max_steps: u32,
+    /// Whether the adapter is a software rasteriser on the CPU.
+    pub is_software: bool,
+    /// Loop iterations an invocation may run, where the driver ends loops early.
+    pub loop_limit: Option<u32>,
+    /// Floating-point operations after which a submit is ended, so that no watchdog fires.
+    pub flops_per_submit: u64,
+}
+
+impl DeviceCaps {
+    /// The limits that every WebGPU device has, seen as a hardware GPU.
+    pub const fn webgpu_default() -> Self {
+        Self {
+            max_binding: 128 << 20,
+            max_buffer: 256 << 20,
+            max_workgroups: 65_535,
+            workgroup_storage: 16_384,
+            max_invocations: 256,
+            uniform_align: 256,
+            max_steps: 1 << 16,
+            is_software: false,
+            loop_limit: None,
+            flops_per_submit: HARDWARE_FLOPS_PER_SUBMIT,
+        }
+    }
+}
+
+/// Work of one submit on hardware: half a second at 200 GFLOP/s, a quarter of the shortest usual
+/// watchdog (Windows: 2 s).
+pub const HARDWARE_FLOPS_PER_SUBMIT: u64 = 100_000_000_000;

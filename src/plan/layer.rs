@@ -1,0 +1,360 @@
+//! The recurrent layers of a [`Plan`]: input projection and time loop, chunk by chunk.
+
+use super::builder::{Builder, Rows, axis, narrow};
+use super::*;
+use crate::cell::Cell;
+use crate::kernel::uniforms::{Gemm, Recur};
+
+/// Bytes of gates_x held at once: enough steps for full products, small enough to stay near the
+/// caches and well under every binding limit.
+const GATES_BUDGET: u64 = 64 << 20;
+/// Loop iterations of one dispatch on drivers that end loops early, with a margin.
+const LOOP_MARGIN: u32 = 5_000;
+/// Work of one resident workgroup in one dispatch on hardware: half a second at 20 GFLOP/s a core.
+const RESIDENT_FLOPS: u64 = 10_000_000_000;
+
+impl Builder<'_> {
+    /// Steps of gates_x held at once by the layer that needs the most, and the bytes of a step.
+    fn gates_step_bytes(&self, spec: &LayerSpec) -> u64 {
+        let columns = axis(spec.cell.gates() * padded(spec.hidden_size));
+        columns * 4 * u64::from(self.batch) * axis(spec.direction.count())
+    }
+
+    fn chunk_steps(&self, spec: &LayerSpec) -> Result<u32> {
+        let step_bytes = self.gates_step_bytes(spec).max(1);
+        let budget = GATES_BUDGET.min(self.caps.max_binding).max(step_bytes);
+        let by_memory = budget / step_bytes;
+        // Rows of a product go along y, eight to sixteen a workgroup.
+        let by_grid = u64::from(self.caps.max_workgroups) * 8 / u64::from(self.batch.max(1));
+        let flops = step_flops(spec, self.batch).max(1);
+        let by_work = (self.caps.flops_per_submit / flops).max(1);
+        narrow(by_memory.min(by_grid).min(by_work).clamp(1, u64::from(self.steps.max(1))))
+    }
+
+    pub(super) fn gates_buffer(&mut self) -> Result<usize> {
+        let mut bytes = 0;
+        for spec in &self.network.layers {
+            bytes = bytes.max(self.gates_step_bytes(spec) * u64::from(self.chunk_steps(spec)?));
+        }
+        self.buffer("gates_x", &[bytes])
+    }
+
+    /// Two homes for layer outputs, used in turn.
+    pub(super) fn y_buffers(&mut self) -> Result<[usize; 2]> {
+        let mut widths = [0usize; 2];
+        for (index, spec) in self.network.layers.iter().enumerate() {
+            let width = padded(spec.state_size()) * spec.direction.count();
+            widths[index % 2] = widths[index % 2].max(width);
+        }
+        let (batch, steps) = (u64::from(self.batch), u64::from(self.steps));
+        let first = self.buffer("y (even layers)", &[steps, batch, axis(widths[0]), 4])?;
+        if self.network.layers.len() == 1 {
+            return Ok([first, first]);
+        }
+        let second = self.buffer("y (odd layers)", &[steps, batch, axis(widths[1]), 4])?;
+        Ok([first, second])
+    }
+
+    pub(super) fn layer(
+        &mut self,
+        index: usize,
+        spec: &LayerSpec,
+        rows: Rows,
+        gates: usize,
+        y: usize,
+    ) -> Result<Rows> {
+        let choice = strategy::choose(spec, self.batch, self.caps, self.plan.request.strategy)?;
+        let directions = axis(spec.direction.count());
+        let batch = u64::from(self.batch);
+        let (units, state) = (padded(spec.hidden_size), padded(spec.state_size()));
+        let label = |what: &str| format!("{what} of layer {index}");
+        let state_axes = [directions, batch, axis(state), 4];
+        let cell_axes = [directions, batch, axis(units), 4];
+        let needs_scratch = spec.proj_size > 0 || spec.cell == Cell::GruResetBefore;
+        let cells = match (needs_scratch, spec.cell.has_c()) {
+            (false, false) => self.buffer(&label("cells"), &[16])?,
+            (false, true) => self.buffer(&label("cells"), &cell_axes)?,
+            (true, _) => self.buffer(&label("cells"), &[2, directions, batch, axis(units), 4])?,
+        };
+        let buffers = LayerBuffers {
+            h_0: self.buffer(&label("h_0"), &state_axes)?,
+            c_0: if spec.cell.has_c() {
+                Some(self.buffer(&label("c_0"), &cell_axes)?)
+            } else {
+                None
+            },
+            cells,
+            h_n: self.buffer(&label("h_n"), &state_axes)?,
+        };
+        let mut first = 0;
+        let chunk = self.chunk_steps(spec)?;
+        while first < self.steps {
+            let count = chunk.min(self.steps - first);
+            self.project_input(index, spec, rows, gates, (first, count))?;
+            let recur = Recur {
+                batch: self.batch,
+                directions: to_u32(spec.direction.count())?,
+                reverse_mask: reverse_mask(spec),
+                state4: to_u32(state / 4)?,
+                units4: to_u32(units / 4)?,
+                state_size: to_u32(spec.state_size())?,
+                units: to_u32(spec.hidden_size)?,
+                first_step: first,
+                step_count: count,
+                gate_first: first,
+                gate_steps: count,
+            };
+            match choice.strategy {
+                Strategy::Resident => {
+                    self.resident(index, spec, &choice, recur, (gates, y), &buffers)?
+                }
+                _ => self.per_step(index, spec, &choice, recur, (gates, y), &buffers)?,
+            }
+            let flops = step_flops(spec, self.batch).saturating_mul(u64::from(count));
+            self.plan.ops.push(Op::MaySubmit { flops });
+            first += count;
+        }
+        self.final_states(spec, y, &buffers)?;
+        self.plan.layers.push(buffers);
+        self.plan.choices.push(choice);
+        let blocks = spec.direction.count();
+        Ok(Rows { slot: Slot::Buffer(y), width: state * blocks, blocks, block: state })
+    }
+
+    fn project_input(
+        &mut self,
+        index: usize,
+        spec: &LayerSpec,
+        rows: Rows,
+        gates: usize,
+        (first, count): (u32, u32),
+    ) -> Result<()> {
+        let columns4 = to_u32(spec.cell.gates() * padded(spec.hidden_size) / 4)?;
+        let vocab = if index == 0 { self.network.input.vocab().unwrap_or(0) } else { 0 };
+        let block = Gemm {
+            batch: self.batch,
+            first_step: first,
+            step_count: count,
+            reverse_mask: reverse_mask(spec),
+            inner4: to_u32(rows.width / 4)?,
+            columns4,
+            vocab: to_u32(vocab)?,
+            zero: 0,
+        };
+        let (lengths, c) = (Slot::Buffer(self.plan.lengths), Slot::Buffer(gates));
+        let weight = Slot::Weight(WeightId::InputWeight(index));
+        let bias = Slot::Weight(WeightId::InputBias(index));
+        let z = to_u32(spec.direction.count())?;
+        if index == 0 && matches!(self.network.input, InputSpec::OneHot { .. }) {
+            let mut variant = Variant::of(Kernel::OneHot);
+            variant.overrides = vec![("WG_X", 8), ("WG_Y", 8)];
+            let call = self.call(variant, vec![weight, bias, lengths, rows.slot, c], &block)?;
+            let x_z = [ceil_div(columns4, 8), z];
+            self.dispatch(call, Grid::ChunkRows { x_z, first, count, per_group: 8 });
+            return Ok(());
+        }
+        let is_gather = index == 0 && vocab > 0;
+        let (a, tokens) = if is_gather {
+            (Slot::Weight(WeightId::Embedding), rows.slot)
+        } else {
+            (rows.slot, lengths)
+        };
+        let slots = vec![a, weight, bias, lengths, tokens, c];
+        self.gemm(block, slots, 0, is_gather, z)
+    }
+
+    pub(super) fn gemm(
+        &mut self,
+        block: Gemm,
+        slots: Vec<Slot>,
+        mode: u32,
+        is_gather: bool,
+        z: u32,
+    ) -> Result<()> {
+        self.check_loops("matrix product", u64::from(block.inner4) + 16)?;
+        let rows = RowTile::Four;
+        let (wg_x, wg_y) = (8, 8);
+        let mut variant = Variant::of(Kernel::Gemm);
+        variant.rows = Some(rows);
+        variant.overrides =
+            vec![("WG_X", wg_x), ("WG_Y", wg_y), ("MODE", mode), ("GATHER", u32::from(is_gather))];
+        let call = self.call(variant, slots, &block)?;
+        let x_z = [ceil_div(block.columns4, 2 * wg_x), z];
+        let per_group = wg_y * rows.rows();
+        let grid = if mode == 2 {
+            Grid::Fixed([x_z[0], ceil_div(self.batch, per_group).max(1), z])
+        } else {
+            Grid::ChunkRows { x_z, first: block.first_step, count: block.step_count, per_group }
+        };
+        self.dispatch(call, grid);
+        Ok(())
+    }
+
+    fn check_loops(&self, what: &str, iterations: u64) -> Result<()> {
+        match self.caps.loop_limit {
+            Some(limit) if iterations + u64::from(LOOP_MARGIN) > u64::from(limit) => {
+                Err(Error::limit(format!(
+                    "{what}: expected at most {} loop iterations, which is what this driver runs, \
+                     got {iterations}",
+                    limit.saturating_sub(LOOP_MARGIN)
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn per_step(
+        &mut self,
+        index: usize,
+        spec: &LayerSpec,
+        choice: &LayerChoice,
+        recur: Recur,
+        (gates, y): (usize, usize),
+        buffers: &LayerBuffers,
+    ) -> Result<()> {
+        let inner = u64::from(recur.state4.max(recur.units4));
+        self.check_loops("recurrent step", inner * (1 + axis(spec.cell.gates())))?;
+        let slots = self.recur_slots(index, (gates, y), buffers);
+        let [x, wg_y] = choice.workgroup;
+        let z = recur.directions;
+        let grid = |width4: u32| Grid::StepRows {
+            x_z: [ceil_div(width4, x), z],
+            per_group: choice.tile(),
+        };
+        let variant = |kernel: Kernel, cell: Option<Cell>| Variant {
+            kernel,
+            cell,
+            rows: Some(choice.rows),
+            overrides: vec![("WG_X", x), ("WG_Y", wg_y)],
+        };
+        let mut calls = Vec::new();
+        if spec.cell == Cell::GruResetBefore {
+            for kernel in [Kernel::ResetBeforeGates, Kernel::ResetBeforeCandidate] {
+                let call = self.call(variant(kernel, None), slots.clone(), &recur)?;
+                calls.push((call, grid(recur.units4)));
+            }
+        } else {
+            let mut step = variant(Kernel::RecurStep, Some(spec.cell));
+            step.overrides.push(("PROJECTED", u32::from(spec.proj_size > 0)));
+            let call = self.call(step, slots, &recur)?;
+            calls.push((call, grid(recur.units4)));
+        }
+        if spec.proj_size > 0 {
+            let slots = vec![
+                Slot::Weight(WeightId::Projection(index)),
+                Slot::Buffer(self.plan.lengths),
+                Slot::Buffer(buffers.cells),
+                Slot::Buffer(y),
+            ];
+            let call = self.call(variant(Kernel::RecurProject, None), slots, &recur)?;
+            calls.push((call, grid(recur.state4)));
+        }
+        self.plan.ops.push(Op::Steps { calls, first: recur.first_step, count: recur.step_count });
+        Ok(())
+    }
+
+    fn resident(
+        &mut self,
+        index: usize,
+        spec: &LayerSpec,
+        choice: &LayerChoice,
+        recur: Recur,
+        (gates, y): (usize, usize),
+        buffers: &LayerBuffers,
+    ) -> Result<()> {
+        let most = self.resident_steps(spec, choice, &recur)?;
+        let (end, mut first) = (recur.first_step + recur.step_count, recur.first_step);
+        let mut variant = Variant::of(Kernel::RecurResident);
+        variant.cell = Some(spec.cell);
+        variant.rows = Some(choice.rows);
+        let [x, wg_y] = choice.workgroup;
+        let state_vecs = choice.tile() * recur.state4;
+        variant.overrides = vec![("WG_X", x), ("WG_Y", wg_y), ("STATE_VECS", state_vecs)];
+        let slots = self.recur_slots(index, (gates, y), buffers);
+        while first < end {
+            let count = most.min(end - first);
+            let block = Recur { first_step: first, step_count: count, ..recur };
+            let call = self.call(variant.clone(), slots.clone(), &block)?;
+            let grid = Grid::Tiles { first, per_group: choice.tile(), z: recur.directions };
+            self.dispatch(call, grid);
+            first += count;
+        }
+        Ok(())
+    }
+
+    /// What every recurrent driver binds, in the order of their table rows.
+    fn recur_slots(
+        &self,
+        index: usize,
+        (gates, y): (usize, usize),
+        buffers: &LayerBuffers,
+    ) -> Vec<Slot> {
+        vec![
+            Slot::Buffer(gates),
+            Slot::Weight(WeightId::RecurWeight(index)),
+            Slot::Weight(WeightId::RecurBias(index)),
+            Slot::Buffer(buffers.h_0),
+            Slot::Buffer(self.plan.lengths),
+            Slot::Buffer(y),
+            Slot::Buffer(buffers.cells),
+        ]
+    }
+
+    /// Steps that one resident dispatch may run: the driver's loop limit, and the watchdog.
+    fn resident_steps(&self, spec: &LayerSpec, choice: &LayerChoice, recur: &Recur) -> Result<u32> {
+        let gates = axis(spec.cell.gates());
+        let sweeps = u64::from(ceil_div(recur.units4, choice.workgroup[0]));
+        let rows = u64::from(choice.rows.rows());
+        // Every loop counted as if none were unrolled.
+        let per_step =
+            sweeps * (1 + u64::from(recur.state4) * (1 + gates) + rows * (1 + gates)) + rows + 1;
+        let by_loops = match self.caps.loop_limit {
+            None => u64::MAX,
+            Some(limit) => {
+                self.check_loops("resident step", per_step)?;
+                u64::from(limit.saturating_sub(LOOP_MARGIN)) / per_step
+            }
+        };
+        let tile_flops =
+            2 * gates * axis(spec.hidden_size) * axis(spec.hidden_size) * u64::from(choice.tile());
+        let by_work =
+            if self.caps.is_software { u64::MAX } else { RESIDENT_FLOPS / tile_flops.max(1) };
+        narrow(by_loops.min(by_work).clamp(1, u64::from(recur.step_count)))
+    }
+
+    fn final_states(&mut self, spec: &LayerSpec, y: usize, buffers: &LayerBuffers) -> Result<()> {
+        let state4 = to_u32(padded(spec.state_size()) / 4)?;
+        let directions = to_u32(spec.direction.count())?;
+        let block = Recur {
+            batch: self.batch,
+            directions,
+            reverse_mask: reverse_mask(spec),
+            state4,
+            ..Recur::default()
+        };
+        let slots = vec![
+            Slot::Buffer(y),
+            Slot::Buffer(buffers.h_0),
+            Slot::Buffer(self.plan.lengths),
+            Slot::Buffer(buffers.h_n),
+        ];
+        let call = self.call(Variant::of(Kernel::FinalStates), slots, &block)?;
+        let grid = Grid::Fixed([ceil_div(state4, 64), self.batch, directions]);
+        self.plan.ops.push(Op::Dispatch { call, grid, for_states: true });
+        Ok(())
+    }
+}
+
+fn reverse_mask(spec: &LayerSpec) -> u32 {
+    (0..spec.direction.count())
+        .filter(|d| spec.direction.is_reverse(*d))
+        .fold(0, |mask, d| mask | (1 << d))
+}
+
+/// Floating-point operations of one time step of a layer, all rows and directions.
+fn step_flops(spec: &LayerSpec, batch: u32) -> u64 {
+    let inner = spec.input_size + spec.state_size();
+    let per_row =
+        axis(spec.gate_rows()) * axis(inner) + axis(spec.proj_size) * axis(spec.hidden_size);
+    2 * per_row * u64::from(batch) * axis(spec.direction.count())
+}

@@ -1,0 +1,354 @@
+//! From a network and a batch shape to a list of dispatches: pure data, no wgpu.
+//!
+//! Takes the model's descriptions, a shape and the device's limits; gives buffers with their sizes,
+//! kernel calls with their bindings and uniforms, and the order of dispatches. Everything a run does
+//! on the GPU is decided, and every size checked, here; `gpu/` only carries it out.
+//!
+//! Shapes on the device: x `[T, B, I]`, gates_x `[D, chunk·B, G, H]`, y `[T, B, D, R]`, with I, H and
+//! R padded to a multiple of four. Rows are sorted by falling length by the caller where lengths
+//! differ, so that the grid of a step shrinks as rows end.
+
+mod builder;
+mod caps;
+mod layer;
+mod output;
+mod strategy;
+
+pub use caps::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT};
+pub use strategy::{LayerChoice, Strategy};
+
+use crate::batch::Layout;
+use crate::error::{Error, Result};
+use crate::kernel::uniforms::Block;
+use crate::kernel::{Kernel, RowTile, Variant};
+use crate::model::{Activation, HeadSpec, HeadSteps, InputSpec, LayerSpec, Model};
+
+/// A network without its weights.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NetworkSpec {
+    /// What enters.
+    pub input: InputSpec,
+    /// The recurrent layers.
+    pub layers: Vec<LayerSpec>,
+    /// The output layer.
+    pub head: Option<HeadSpec>,
+}
+
+impl From<&Model> for NetworkSpec {
+    fn from(model: &Model) -> Self {
+        Self {
+            input: model.input().spec(),
+            layers: model.layers().iter().map(|layer| layer.spec().clone()).collect(),
+            head: model.head().map(crate::model::Head::spec),
+        }
+    }
+}
+
+/// The shape and wishes that a plan is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PlanRequest {
+    /// B.
+    pub batch: usize,
+    /// T: the most time steps that a run of this plan may have.
+    pub steps: usize,
+    /// Which driver.
+    pub strategy: Strategy,
+    /// Layouts of the caller's own buffers (input, output); `None` when the engine uploads and reads
+    /// back.
+    pub external: Option<(Layout, Layout)>,
+}
+
+/// A weight array on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WeightId {
+    /// W_ih of a layer, `[D, I, G, H]`.
+    InputWeight(usize),
+    /// b_ih of a layer, `[D, G, H]`.
+    InputBias(usize),
+    /// W_hh of a layer, `[D, R, G, H]`.
+    RecurWeight(usize),
+    /// b_hh of a layer, `[D, G, H]`.
+    RecurBias(usize),
+    /// W_hr of a layer, `[D, H, R]`.
+    Projection(usize),
+    /// The embedding table, `[V, E]`.
+    Embedding,
+    /// W of the output layer, `[D·R, O]`.
+    HeadWeight,
+    /// b of the output layer, `[O]`.
+    HeadBias,
+}
+
+/// What a binding points at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Slot {
+    /// A buffer of the plan.
+    Buffer(usize),
+    /// A weight array.
+    Weight(WeightId),
+    /// The caller's input buffer.
+    ExternalInput,
+    /// The caller's output buffer.
+    ExternalOutput,
+}
+
+/// A buffer of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BufferPlan {
+    /// For labels and messages.
+    pub label: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// One kernel with its bindings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The pipeline.
+    pub variant: Variant,
+    /// Storage bindings in the order of the kernel's table row, uniforms left out.
+    pub slots: Vec<Slot>,
+    /// Where its uniform block starts in [`Plan::uniforms`].
+    pub uniform: u32,
+    /// The block's size.
+    pub uniform_bytes: u32,
+}
+
+/// How many workgroups; rows may shrink with the lengths of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grid {
+    /// Always the same.
+    Fixed([u32; 3]),
+    /// y covers the rows (s, b) of steps `first..first + count` that any sequence still has.
+    ChunkRows {
+        /// Workgroups along x and z.
+        x_z: [u32; 2],
+        /// First step.
+        first: u32,
+        /// Steps.
+        count: u32,
+        /// Rows of a workgroup.
+        per_group: u32,
+    },
+    /// y covers the sequences still running at the step.
+    StepRows {
+        /// Workgroups along x and z.
+        x_z: [u32; 2],
+        /// Rows of a workgroup.
+        per_group: u32,
+    },
+    /// x covers tiles of sequences still running at step `first`.
+    Tiles {
+        /// First step.
+        first: u32,
+        /// Rows of a workgroup.
+        per_group: u32,
+        /// Workgroups along z.
+        z: u32,
+    },
+}
+
+/// One entry of a plan's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// One dispatch.
+    Dispatch {
+        /// Index into [`Plan::calls`].
+        call: usize,
+        /// Workgroups.
+        grid: Grid,
+        /// Whether it serves final states only.
+        for_states: bool,
+    },
+    /// For every step: one dispatch of each call in turn.
+    Steps {
+        /// Calls with their grids.
+        calls: Vec<(usize, Grid)>,
+        /// First step.
+        first: u32,
+        /// Steps.
+        count: u32,
+    },
+    /// Here a long run may be cut into submits.
+    MaySubmit {
+        /// Work since the last such place, in floating-point operations.
+        flops: u64,
+    },
+}
+
+/// Buffers of one layer that runs write to or read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerBuffers {
+    /// Initial h, `[D, B, R]`.
+    pub h_0: usize,
+    /// Initial c, `[D, B, H]`, for cells with one.
+    pub c_0: Option<usize>,
+    /// Working c, and scratch, `[≤2, D, B, H]`.
+    pub cells: usize,
+    /// Final h, `[D, B, R]`.
+    pub h_n: usize,
+}
+
+/// Everything a run does on the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// What it was made for.
+    pub request: PlanRequest,
+    /// Its buffers.
+    pub buffers: Vec<BufferPlan>,
+    /// Its kernel calls.
+    pub calls: Vec<Call>,
+    /// Uniform blocks, aligned.
+    pub uniforms: Vec<u8>,
+    /// The order.
+    pub ops: Vec<Op>,
+    /// Input features `[T, B, I]`, or `None` for tokens and for a caller's own buffer.
+    pub input: Option<usize>,
+    /// Tokens `[T, B]`.
+    pub tokens: Option<usize>,
+    /// Lengths `[B]`.
+    pub lengths: usize,
+    /// Per layer.
+    pub layers: Vec<LayerBuffers>,
+    /// The padded result: `[T, B, blocks, block]` or `[B, …]`.
+    pub output: OutputPlan,
+    /// How each layer runs.
+    pub choices: Vec<LayerChoice>,
+}
+
+/// Where the padded result lies and how a row of it looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputPlan {
+    /// The buffer.
+    pub buffer: usize,
+    /// Blocks of a row: D of the last layer, or 1.
+    pub blocks: usize,
+    /// Values of a block.
+    pub width: usize,
+    /// Values from block to block.
+    pub block_stride: usize,
+    /// One row per sequence instead of one per time step.
+    pub last_only: bool,
+}
+
+/// How long the sequences of a run are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunShape {
+    /// Per step, one past the last row that is longer than the step; never rising.
+    active: Vec<u32>,
+    batch: u32,
+}
+
+impl RunShape {
+    /// Derives the shape from lengths in row order.
+    pub fn new(lengths: &[u32]) -> Self {
+        let steps = lengths.iter().copied().max().unwrap_or(0);
+        let mut active = vec![0u32; usize::try_from(steps).unwrap_or(usize::MAX)];
+        let mut filled = 0usize;
+        // From the last row back: each row covers the steps that no later row covers.
+        for (row, len) in lengths.iter().enumerate().rev() {
+            let len = usize::try_from(*len).unwrap_or(usize::MAX);
+            if len > filled {
+                active[filled..len].fill(u32::try_from(row + 1).unwrap_or(u32::MAX));
+                filled = len;
+            }
+        }
+        Self { active, batch: u32::try_from(lengths.len()).unwrap_or(u32::MAX) }
+    }
+
+    /// Returns the longest length.
+    pub fn max_len(&self) -> u32 {
+        u32::try_from(self.active.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Returns one past the last row still running at step `s`.
+    pub fn active(&self, s: u32) -> u32 {
+        usize::try_from(s).ok().and_then(|s| self.active.get(s)).copied().unwrap_or(0)
+    }
+
+    /// Returns the workgroups of a grid, or `None` when nothing is left to do.
+    pub fn workgroups(&self, grid: Grid, step: u32) -> Option<[u32; 3]> {
+        let groups = match grid {
+            Grid::Fixed(groups) => groups,
+            Grid::ChunkRows { x_z: [x, z], first, count, per_group } => {
+                let steps = count.min(self.max_len().saturating_sub(first));
+                [x, ceil_div(steps * self.batch, per_group), z]
+            }
+            Grid::StepRows { x_z: [x, z], per_group } => {
+                [x, ceil_div(self.active(step), per_group), z]
+            }
+            Grid::Tiles { first, per_group, z } => [ceil_div(self.active(first), per_group), 1, z],
+        };
+        groups.iter().all(|n| *n > 0).then_some(groups)
+    }
+}
+
+impl Plan {
+    /// Plans a network for a shape on a device.
+    ///
+    /// # Errors
+    /// `Limit` when a buffer, a grid or a loop exceeds the device (names it, with the sizes);
+    /// `Unsupported` when the strategy asked for does not take a layer.
+    pub fn new(network: &NetworkSpec, request: PlanRequest, caps: &DeviceCaps) -> Result<Self> {
+        builder::Builder::new(network, request, caps)?.build()
+    }
+
+    /// Returns the bytes of all buffers.
+    pub fn bytes(&self) -> u64 {
+        self.buffers.iter().map(|buffer| buffer.bytes).sum()
+    }
+
+    /// Counts the dispatches of a run whose sequences all have `steps` steps.
+    pub fn dispatches(&self, shape: &RunShape) -> usize {
+        let mut count = 0;
+        for op in &self.ops {
+            match op {
+                Op::Dispatch { grid, .. } => {
+                    count += usize::from(shape.workgroups(*grid, 0).is_some())
+                }
+                Op::Steps { calls, first, count: steps } => {
+                    let end = (first + steps).min(shape.max_len());
+                    count += calls.len() * usize::try_from(end.saturating_sub(*first)).unwrap_or(0);
+                }
+                Op::MaySubmit { .. } => {}
+            }
+        }
+        count
+    }
+
+    /// Returns the places where a run is cut into submits when one may hold `limit` operations.
+    pub fn submit_cuts(&self, limit: u64) -> Vec<usize> {
+        let mut cuts = Vec::new();
+        let mut sum = 0u64;
+        for (index, op) in self.ops.iter().enumerate() {
+            if let Op::MaySubmit { flops } = op {
+                sum = sum.saturating_add(*flops);
+                if sum > limit {
+                    cuts.push(index);
+                    sum = 0;
+                }
+            }
+        }
+        cuts
+    }
+}
+
+pub(crate) fn ceil_div(a: u32, b: u32) -> u32 {
+    a.div_ceil(b)
+}
+
+pub(crate) fn to_u32(size: usize) -> Result<u32> {
+    u32::try_from(size).map_err(|_| Error::limit(format!("size: expected below 2^32, got {size}")))
+}
+
+/// Rounds a size up to a multiple of four: the padding of every last axis on the device.
+pub(crate) const fn padded(size: usize) -> usize {
+    size.next_multiple_of(4)
+}
+
+/// Rounds T up so that runs of similar length share a plan: at most an eighth more steps of memory,
+/// and no more computation, since lengths cut it.
+pub fn steps_capacity(steps: usize) -> usize {
+    let grain = (steps.next_power_of_two() / 16).max(1);
+    steps.next_multiple_of(grain)
+}

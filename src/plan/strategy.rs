@@ -1,0 +1,173 @@
+//! Which driver runs a layer, and why.
+
+use super::caps::DeviceCaps;
+use super::{ceil_div, to_u32};
+use crate::error::{Error, Result};
+use crate::kernel::RowTile;
+use crate::model::LayerSpec;
+
+/// How the time loop runs on a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Strategy {
+    /// The planner picks, layer by layer.
+    #[default]
+    Auto,
+    /// One dispatch per time step; works for any size.
+    StepPerDispatch,
+    /// The whole time loop inside one dispatch, one workgroup per tile of sequences; refused where
+    /// the state does not fit workgroup memory.
+    Resident,
+}
+
+impl Strategy {
+    /// Every strategy that can be asked for.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::StepPerDispatch, Self::Resident];
+
+    /// Returns the name used on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::StepPerDispatch => "step",
+            Self::Resident => "resident",
+        }
+    }
+}
+
+/// How one layer runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerChoice {
+    /// Never [`Strategy::Auto`].
+    pub strategy: Strategy,
+    /// Rows per invocation.
+    pub rows: RowTile,
+    /// Workgroup size along units and along row tiles.
+    pub workgroup: [u32; 2],
+    /// Why this strategy, and why not the other.
+    pub reason: String,
+}
+
+impl LayerChoice {
+    /// Returns the rows of one workgroup.
+    pub fn tile(&self) -> u32 {
+        self.workgroup[1] * self.rows.rows()
+    }
+}
+
+/// Threads below which a step is latency-bound on hardware: about one wave per core of a mid-size GPU.
+const FEW_THREADS: u64 = 16_384;
+/// Hidden size up to which the resident loop wins on hardware without calibration.
+const RESIDENT_HIDDEN: usize = 256;
+
+/// Picks the driver of a layer.
+///
+/// # Errors
+/// `Unsupported` when `wanted` names a strategy that this layer or device refuses.
+pub(super) fn choose(
+    spec: &LayerSpec,
+    batch: u32,
+    caps: &DeviceCaps,
+    wanted: Strategy,
+) -> Result<LayerChoice> {
+    let resident = resident(spec, batch, caps);
+    match (wanted, resident) {
+        (Strategy::Resident, Err(refusal)) => {
+            Err(Error::unsupported(format!("strategy resident: expected {refusal}")))
+        }
+        (Strategy::Resident, Ok(choice)) => {
+            Ok(LayerChoice { reason: "resident: asked for".into(), ..choice })
+        }
+        (Strategy::StepPerDispatch, _) => Ok(LayerChoice {
+            reason: "step per dispatch: asked for".into(),
+            ..step(spec, batch, caps)?
+        }),
+        (Strategy::Auto, Err(refusal)) => Ok(LayerChoice {
+            reason: format!("step per dispatch: resident needs {refusal}"),
+            ..step(spec, batch, caps)?
+        }),
+        (Strategy::Auto, Ok(choice)) => {
+            let (hidden, tiles) = (spec.hidden_size, ceil_div(batch, choice.tile()));
+            if caps.is_software || hidden <= RESIDENT_HIDDEN {
+                let reason = format!(
+                    "resident: {hidden} units fit workgroup memory in {tiles} tiles of {} rows; \
+                     one barrier a step costs less than one dispatch a step",
+                    choice.tile()
+                );
+                Ok(LayerChoice { reason, ..choice })
+            } else {
+                let reason = format!(
+                    "step per dispatch: above {RESIDENT_HIDDEN} units a step has enough work to \
+                     spread over the whole GPU, the resident loop would use {tiles} workgroups"
+                );
+                Ok(LayerChoice { reason, ..step(spec, batch, caps)? })
+            }
+        }
+    }
+}
+
+fn padded4(size: usize) -> Result<u32> {
+    to_u32(size.div_ceil(4))
+}
+
+fn step(spec: &LayerSpec, batch: u32, caps: &DeviceCaps) -> Result<LayerChoice> {
+    let units4 = padded4(spec.hidden_size)?;
+    let threads = u64::from(units4) * u64::from(batch) * spec.direction.count() as u64;
+    let rows = if caps.is_software || threads >= 8 * FEW_THREADS {
+        tile_for(batch)
+    } else if threads >= 2 * FEW_THREADS {
+        tile_for(batch.min(2))
+    } else {
+        RowTile::One
+    };
+    let x = units4.next_power_of_two().min(64);
+    let y = (64 / x).min(ceil_div(batch, rows.rows()).next_power_of_two()).max(1);
+    Ok(LayerChoice {
+        strategy: Strategy::StepPerDispatch,
+        rows,
+        workgroup: [x, y],
+        reason: String::new(),
+    })
+}
+
+fn tile_for(batch: u32) -> RowTile {
+    match batch {
+        0 | 1 => RowTile::One,
+        2 | 3 => RowTile::Two,
+        _ => RowTile::Four,
+    }
+}
+
+/// Shapes the resident driver for a layer, or says what it would need.
+fn resident(
+    spec: &LayerSpec,
+    batch: u32,
+    caps: &DeviceCaps,
+) -> std::result::Result<LayerChoice, String> {
+    if !spec.cell.spec().pointwise {
+        return Err(format!("a point-wise cell, {} has a second product in each step", spec.cell));
+    }
+    if spec.proj_size > 0 {
+        return Err(
+            "a layer without projection (its second product needs a driver of its own)".into()
+        );
+    }
+    let units4 = padded4(spec.hidden_size).map_err(|e| e.to_string())?;
+    // Two copies of h, 16 bytes per vec4.
+    let row_bytes = u64::from(units4) * 32;
+    let fitting = u64::from(caps.workgroup_storage) / row_bytes;
+    if fitting == 0 {
+        return Err(format!(
+            "{row_bytes} bytes of workgroup memory per sequence, the device has {}",
+            caps.workgroup_storage
+        ));
+    }
+    let fitting = u32::try_from(fitting).unwrap_or(u32::MAX);
+    let rows = tile_for(batch.min(fitting));
+    let x = units4.next_power_of_two().min(if caps.is_software { 32 } else { 128 });
+    let most = (caps.max_invocations / x).min(fitting / rows.rows());
+    let wanted = ceil_div(batch, rows.rows());
+    // Few, large tiles share weight loads; many, small tiles fill the chip. 8 rows a tile is the
+    // middle that needs no calibration.
+    let y = wanted.min(most).min(8 / rows.rows().min(8)).max(1);
+    Ok(LayerChoice { strategy: Strategy::Resident, rows, workgroup: [x, y], reason: String::new() })
+}

@@ -1,0 +1,50 @@
+//! The case table on every device and strategy against the f64 oracle.
+#![allow(clippy::print_stdout, reason = "tests say what they skipped and ran on")]
+
+mod support;
+
+use wgpu_rnn::check::{self, Case};
+use wgpu_rnn::{Engine, Strategy};
+
+fn failures(name: &str, engine: &Engine, cases: &[Case]) -> (usize, Vec<String>) {
+    let (mut compared, mut failures) = (0, Vec::new());
+    for case in cases {
+        let reports = pollster::block_on(check::run_case(engine, case)).expect("the oracle runs");
+        for report in reports {
+            if let Some(fault) = report.fault {
+                failures.push(format!("{name} / {} / {}: {fault}", report.case, report.strategy));
+            } else if let Some(why) = report.refused {
+                assert_eq!(report.strategy, Strategy::Resident.name(), "{name} / {}", report.case);
+                assert!(why.starts_with("strategy resident: expected "), "{why}");
+            } else {
+                compared += 1;
+            }
+        }
+    }
+    (compared, failures)
+}
+
+#[test]
+fn gpu_matches_the_oracle_on_every_case_and_strategy() {
+    let cases = check::cases();
+    for (name, engine) in support::gpus() {
+        let (compared, failures) = failures(name, engine, &cases);
+        assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+        assert!(compared > cases.len(), "{name}: only {compared} comparisons");
+        println!("{name}: {compared} comparisons");
+    }
+}
+
+#[test]
+fn cpu_matches_the_oracle_on_every_case() {
+    let cases = check::cases();
+    let (compared, failures) = failures("cpu", &Engine::cpu(), &cases);
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    assert_eq!(compared, cases.len());
+}
+
+#[test]
+fn case_table_keeps_all_its_rows() {
+    // A row whose network is invalid would vanish; count them where they are listed.
+    assert_eq!(check::cases().len(), 5 * 13 + 3 + 6 + 13 + 2 + 4);
+}

@@ -1,0 +1,8 @@
+//! The program `rnn`, driven as people drive it: arguments in, files and exit codes out.
+
+mod commands;
+mod faults;
+mod formats;
+mod runs;
+mod shipped;
+mod support;

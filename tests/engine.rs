@@ -1,0 +1,191 @@
+//! The engine's promises: one submit, no reallocation, typed errors, defined results for bad input.
+
+mod support;
+
+use wgpu_rnn::check::input_value;
+use wgpu_rnn::{
+    Batch, Cell, DeviceChoice, Engine, EngineOptions, ErrorKind, HeadSpec, Init, InputSpec,
+    LayerSpec, Layout, Model, States, Strategy, Tensor,
+};
+
+fn lstm(input: usize, hidden: usize) -> Model {
+    Model::builder(InputSpec::Dense { size: input })
+        .layers(2, &LayerSpec::new(Cell::Lstm, hidden).bidirectional())
+        .head(HeadSpec::new(3))
+        .build(Init::PyTorch, 1)
+        .expect("valid")
+}
+
+fn dense(batch: usize, steps: usize, features: usize) -> Batch {
+    let values: Vec<f32> = (0..batch * steps * features).map(input_value).collect();
+    Batch::dense(values, batch, steps, features, Layout::BatchFirst).expect("valid")
+}
+
+#[test]
+fn a_thousand_steps_record_one_submit_and_one_readback() {
+    for (name, engine) in support::gpus() {
+        for strategy in [Strategy::StepPerDispatch, Strategy::Resident, Strategy::Auto] {
+            let engine = engine.with_strategy(strategy);
+            let loaded = engine.load(&lstm(4, 8)).expect("loads");
+            loaded.run_blocking(&dense(2, 1000, 4)).expect("runs");
+            let counters = engine.counters();
+            assert_eq!((counters.submits, counters.readbacks), (1, 1), "{name} {strategy:?}");
+        }
+    }
+}
+
+#[test]
+fn a_second_run_of_the_same_shape_allocates_no_workspace() {
+    for (name, engine) in support::gpus() {
+        let engine = engine.with_strategy(Strategy::Auto);
+        let loaded = engine.load(&lstm(4, 8)).expect("loads");
+        for steps in [64, 64, 63, 61] {
+            loaded.run_blocking(&dense(2, steps, 4)).expect("runs");
+        }
+        // 61 to 64 steps share one plan.
+        assert_eq!(engine.counters().workspaces, 1, "{name}");
+    }
+}
+
+#[test]
+fn explain_names_strategy_and_reason() {
+    for (name, engine) in support::gpus() {
+        let text = engine.load(&lstm(4, 8)).expect("loads").explain(2, 100).expect("fits");
+        assert!(text.contains("resident: 8 units fit workgroup memory"), "{name}: {text}");
+        assert!(text.contains("dispatches"), "{name}: {text}");
+    }
+    let text = Engine::cpu().load(&lstm(4, 8)).expect("loads").explain(2, 100).expect("fits");
+    assert!(text.contains("CPU path"), "{text}");
+}
+
+#[test]
+fn a_missing_adapter_is_named_with_those_that_are_there() {
+    for device in [DeviceChoice::Name("no such card".into()), DeviceChoice::Index(99)] {
+        let options = EngineOptions { device, ..EngineOptions::default() };
+        let error = pollster::block_on(Engine::with_options(&options)).expect_err("none");
+        assert_eq!(error.kind(), ErrorKind::Device);
+        assert!(error.to_string().contains("adapters: "), "{error}");
+    }
+}
+
+#[test]
+fn auto_never_takes_a_software_adapter() {
+    let engine = pollster::block_on(Engine::new()).expect("always something");
+    assert!(!engine.info().is_software);
+    if engine.info().is_cpu_path {
+        assert!(engine.info().reason.starts_with("no hardware GPU"), "{}", engine.info().reason);
+    }
+}
+
+#[test]
+fn device_choices_parse() {
+    let parse = |text: &str| text.parse::<DeviceChoice>().expect("infallible");
+    assert_eq!(parse("auto"), DeviceChoice::Auto);
+    assert_eq!(parse("CPU"), DeviceChoice::Cpu);
+    assert_eq!(parse("gpu"), DeviceChoice::Gpu);
+    assert_eq!(parse("1"), DeviceChoice::Index(1));
+    assert_eq!(parse("llvmpipe"), DeviceChoice::Name("llvmpipe".into()));
+}
+
+/// Everything a caller can get wrong, with the message that it gets.
+#[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
+fn bad_input_is_a_clear_error() {
+    let model = lstm(4, 8);
+    let tokens = Model::builder(InputSpec::OneHot { vocab: 5 })
+        .layer(LayerSpec::new(Cell::Gru, 3))
+        .build(Init::PyTorch, 1)
+        .expect("valid");
+    let loaded = Engine::cpu().load(&model).expect("loads");
+    let loaded_tokens = Engine::cpu().load(&tokens).expect("loads");
+    let run = |batch: &Batch| loaded.run_blocking(batch).expect_err("refused").to_string();
+    let states = |h: usize| States {
+        h: vec![Tensor::zeros([2, 2, h]); 2],
+        c: vec![Some(Tensor::zeros([2, 2, 8])); 2],
+    };
+    let table = [
+        (run(&dense(2, 3, 5)), "input: expected 4 features per time step, got 5"),
+        (
+            run(&Batch::tokens([1, 2], 1, 2, Layout::BatchFirst).expect("valid")),
+            "input: expected 4 dense features per time step, got token ids",
+        ),
+        (
+            loaded_tokens.run_blocking(&dense(1, 1, 5)).expect_err("refused").to_string(),
+            "input: expected token ids below 5, got 5 dense features (this model has one-hot input)",
+        ),
+        (
+            loaded_tokens
+                .run_blocking(&Batch::tokens([1, 4, 5], 1, 3, Layout::BatchFirst).expect("valid"))
+                .expect_err("refused")
+                .to_string(),
+            "tokens: expected ids below 5, got 5 in row 0, step 2",
+        ),
+        (
+            run(&dense(2, 3, 4).with_initial(states(7))),
+            "h_0 of layer 0: expected [D, B, width] = [2, 2, 8], got [2, 2, 7]",
+        ),
+        (
+            Batch::dense(vec![0.0; 7], 2, 3, 4, Layout::BatchFirst).expect_err("bad").to_string(),
+            "input: expected [2, 3, 4] = 24 values, got 7",
+        ),
+        (
+            Batch::dense(vec![], 0, 3, 0, Layout::BatchFirst).expect_err("bad").to_string(),
+            "input: expected at least 1 feature, got [0, 3, 0]",
+        ),
+        (
+            dense(2, 3, 4).with_lengths([1, 4]).expect_err("bad").to_string(),
+            "lengths: expected at most T = 3, got 4 in row 1",
+        ),
+        (
+            dense(2, 3, 4).with_lengths([1]).expect_err("bad").to_string(),
+            "lengths: expected one per sequence = 2, got 1",
+        ),
+        (
+            Batch::ragged(&[vec![0.0; 4], vec![0.0; 5]], 4).expect_err("bad").to_string(),
+            "sequence 1: expected a multiple of 4 values, got 5",
+        ),
+        (
+            States::from_stacked(&model, Some(&Tensor::zeros([3, 2, 8])), None)
+                .expect_err("bad")
+                .to_string(),
+            "h_0: expected [L*D, B, width] = [4, 2, 8], got [3, 2, 8]",
+        ),
+        (
+            Model::builder(InputSpec::Dense { size: 0 })
+                .layer(LayerSpec::new(Cell::Gru, 3))
+                .build(Init::PyTorch, 1)
+                .expect_err("bad")
+                .to_string(),
+            "input size: expected 1 to 16777216, got 0",
+        ),
+        (
+            Model::builder(InputSpec::Dense { size: 1 })
+                .layer(LayerSpec::new(Cell::Gru, 3).projection(2))
+                .build(Init::PyTorch, 1)
+                .expect_err("bad")
+                .to_string(),
+            "layer 0 proj_size: expected 0 for gru, got 2 (only LSTM has a projection)",
+        ),
+        (
+            loaded.session(1, 1, wgpu_rnn::SessionOptions::default()).expect_err("no").to_string(),
+            "session: expected a model on a GPU, got the CPU path (use run)",
+        ),
+    ];
+    for (got, want) in table {
+        assert_eq!(got, want);
+    }
+}
+
+#[test]
+fn empty_batches_give_empty_results() {
+    for engine in [Engine::cpu()].into_iter().chain(support::gpus().iter().map(|(_, e)| e.clone()))
+    {
+        let loaded = engine.load(&lstm(4, 8)).expect("loads");
+        let output = loaded.run_blocking(&dense(0, 3, 4)).expect("defined");
+        assert_eq!(output.output.shape(), [0, 3, 3]);
+        assert_eq!(output.states.h[1].shape(), [2, 0, 8]);
+        let output = loaded.run_blocking(&dense(2, 0, 4)).expect("defined");
+        assert_eq!(output.output.shape(), [2, 0, 3]);
+        assert!(output.states.h[0].data().iter().all(|v| v.to_bits() == 0));
+    }
+}

@@ -1,0 +1,203 @@
+//! The planner, without a GPU: sizes, chunks, strategies, limits.
+
+use wgpu_rnn::plan::{
+    DeviceCaps, Grid, NetworkSpec, Op, Plan, PlanRequest, RunShape, steps_capacity,
+};
+use wgpu_rnn::{Cell, ErrorKind, HeadSpec, InputSpec, LayerSpec, Strategy};
+
+fn network(cell: Cell, input: usize, hidden: usize) -> NetworkSpec {
+    NetworkSpec {
+        input: InputSpec::Dense { size: input },
+        layers: vec![LayerSpec::new(cell, hidden).input(input)],
+        head: None,
+    }
+}
+
+fn request(batch: usize, steps: usize, strategy: Strategy) -> PlanRequest {
+    PlanRequest { batch, steps, strategy, external: None }
+}
+
+fn full(batch: usize, steps: u32) -> RunShape {
+    RunShape::new(&vec![steps; batch])
+}
+
+#[test]
+fn a_thousand_steps_are_one_submit() {
+    let caps = DeviceCaps::webgpu_default();
+    for strategy in [Strategy::StepPerDispatch, Strategy::Resident] {
+        for cell in [Cell::RnnTanh, Cell::Lstm, Cell::Gru] {
+            let plan = Plan::new(&network(cell, 64, 128), request(16, 1000, strategy), &caps)
+                .expect("fits");
+            assert!(plan.submit_cuts(caps.flops_per_submit).is_empty(), "{cell} {strategy:?}");
+        }
+    }
+}
+
+#[test]
+fn a_step_costs_one_dispatch_and_a_resident_loop_none() {
+    let caps = DeviceCaps::webgpu_default();
+    let network = network(Cell::Lstm, 8, 32);
+    let per_step =
+        Plan::new(&network, request(4, 500, Strategy::StepPerDispatch), &caps).expect("fits");
+    // 500 steps, the input projection, the final states.
+    assert_eq!(per_step.dispatches(&full(4, 500)), 502);
+    let resident = Plan::new(&network, request(4, 500, Strategy::Resident), &caps).expect("fits");
+    assert_eq!(resident.dispatches(&full(4, 500)), 3);
+}
+
+#[test]
+fn both_directions_share_a_dispatch() {
+    let caps = DeviceCaps::webgpu_default();
+    let mut network = network(Cell::Gru, 8, 32);
+    network.layers[0].direction = wgpu_rnn::Direction::Bidirectional;
+    let plan =
+        Plan::new(&network, request(4, 100, Strategy::StepPerDispatch), &caps).expect("fits");
+    assert_eq!(plan.dispatches(&full(4, 100)), 102);
+    let z = plan.ops.iter().find_map(|op| match op {
+        Op::Steps { calls, .. } => match calls[0].1 {
+            Grid::StepRows { x_z, .. } => Some(x_z[1]),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(z, Some(2));
+}
+
+#[test]
+fn the_grid_shrinks_as_sequences_end() {
+    let shape = RunShape::new(&[9, 5, 5, 0]);
+    assert_eq!(shape.max_len(), 9);
+    assert_eq!(
+        (0..10).map(|s| shape.active(s)).collect::<Vec<_>>(),
+        [3, 3, 3, 3, 3, 1, 1, 1, 1, 0]
+    );
+    // Without an order the count is an upper bound: the last row still running.
+    let unsorted = RunShape::new(&[1, 0, 4]);
+    assert_eq!((0..4).map(|s| unsorted.active(s)).collect::<Vec<_>>(), [3, 3, 3, 3]);
+    let grid = Grid::StepRows { x_z: [7, 2], per_group: 2 };
+    assert_eq!(shape.workgroups(grid, 0), Some([7, 2, 2]));
+    assert_eq!(shape.workgroups(grid, 6), Some([7, 1, 2]));
+    assert_eq!(shape.workgroups(grid, 9), None);
+    let tiles = Grid::Tiles { first: 6, per_group: 2, z: 1 };
+    assert_eq!(shape.workgroups(tiles, 0), Some([1, 1, 1]));
+}
+
+#[test]
+fn shorter_runs_skip_the_rest_of_the_plan() {
+    let caps = DeviceCaps::webgpu_default();
+    let plan =
+        Plan::new(&network(Cell::Lstm, 8, 32), request(4, 500, Strategy::StepPerDispatch), &caps)
+            .expect("fits");
+    assert_eq!(plan.dispatches(&full(4, 20)), 22);
+}
+
+#[test]
+fn gates_are_chunked_under_the_binding_limit() {
+    let caps = DeviceCaps::webgpu_default();
+    // 4·256 gates · 256 rows · 4 bytes = 1 MiB a step: a thousand steps are chunked.
+    let plan = Plan::new(&network(Cell::Lstm, 8, 256), request(256, 400, Strategy::Auto), &caps)
+        .expect("fits");
+    assert!(plan.buffers.iter().all(|buffer| buffer.bytes <= caps.max_binding));
+    let gates = plan.buffers.iter().find(|b| b.label == "gates_x").expect("there is one");
+    assert!(gates.bytes <= 64 << 20, "{}", gates.bytes);
+}
+
+#[test]
+fn loop_limits_cut_the_resident_loop() {
+    let free = DeviceCaps { is_software: true, ..DeviceCaps::webgpu_default() };
+    let limited = DeviceCaps { loop_limit: Some(65_535), ..free.clone() };
+    let network = network(Cell::Lstm, 8, 64);
+    let count = |caps: &DeviceCaps| {
+        Plan::new(&network, request(4, 5000, Strategy::Resident), caps)
+            .expect("fits")
+            .dispatches(&full(4, 5000))
+    };
+    assert!(count(&limited) > count(&free), "{} against {}", count(&limited), count(&free));
+    // Steps of one dispatch times loop iterations of a step stay below the limit.
+    let plan = Plan::new(&network, request(4, 5000, Strategy::Resident), &limited).expect("fits");
+    let dispatches = plan.dispatches(&full(4, 5000)) - 2;
+    assert!(5000 / dispatches * 16 * 5 < 65_535, "{dispatches}");
+}
+
+#[test]
+fn strategies_are_chosen_with_a_reason() {
+    let caps = DeviceCaps::webgpu_default();
+    let choice = |hidden, strategy| {
+        Plan::new(&network(Cell::Lstm, 8, hidden), request(4, 10, strategy), &caps)
+            .map(|plan| plan.choices[0].clone())
+    };
+    assert_eq!(choice(128, Strategy::Auto).expect("fits").strategy, Strategy::Resident);
+    let big = choice(1024, Strategy::Auto).expect("fits");
+    assert_eq!(big.strategy, Strategy::StepPerDispatch);
+    assert!(big.reason.contains("above 256 units"), "{}", big.reason);
+    let error = choice(4096, Strategy::Resident).expect_err("does not fit workgroup memory");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(
+        error.to_string(),
+        "strategy resident: expected 32768 bytes of workgroup memory per sequence, the device has \
+         16384"
+    );
+}
+
+#[test]
+fn resident_workgroups_fit_webgpu_default_limits() {
+    let caps = DeviceCaps::webgpu_default();
+    for hidden in [1, 4, 5, 31, 64, 100, 128, 255, 256, 300, 512, 1000, 2048] {
+        for batch in [1, 2, 3, 4, 7, 8, 100, 1000] {
+            for cell in [Cell::RnnTanh, Cell::Lstm, Cell::Gru] {
+                let plan = Plan::new(
+                    &network(cell, 8, hidden),
+                    request(batch, 10, Strategy::Resident),
+                    &caps,
+                )
+                .expect("fits");
+                let choice = &plan.choices[0];
+                let [x, y] = choice.workgroup;
+                assert!(x * y <= 256, "{choice:?}");
+                let bytes = u64::from(choice.tile()) * hidden.next_multiple_of(4) as u64 * 4 * 2;
+                assert!(bytes <= 16_384, "{choice:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn sizes_beyond_the_device_are_limit_errors() {
+    let caps = DeviceCaps::webgpu_default();
+    let fails = |network: &NetworkSpec, batch, steps| {
+        let error = Plan::new(network, request(batch, steps, Strategy::Auto), &caps)
+            .expect_err("too large");
+        assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+        error.to_string()
+    };
+    let small = network(Cell::Lstm, 8, 32);
+    assert!(fails(&small, 100_000, 1).starts_with("batch: expected at most 65535 sequences"));
+    assert!(fails(&small, 1, 1 << 20).starts_with("steps: expected at most 65536"));
+    let wide = network(Cell::Lstm, 4096, 4096);
+    let text = fails(&wide, 1024, 1024);
+    assert!(
+        text.starts_with("x: expected at most 134217728 bytes in one binding, got 17179869184"),
+        "{text}"
+    );
+    fails(&network(Cell::Lstm, usize::MAX / 64, 32), 1 << 15, 1 << 15);
+}
+
+#[test]
+fn capacity_wastes_at_most_an_eighth() {
+    for steps in 1..5000 {
+        let capacity = steps_capacity(steps);
+        assert!(capacity >= steps && (capacity - steps) * 8 <= steps, "{steps} → {capacity}");
+    }
+    assert_eq!(steps_capacity(0), 0);
+}
+
+#[test]
+fn long_work_is_cut_into_submits() {
+    let caps = DeviceCaps { flops_per_submit: 1_000_000, ..DeviceCaps::webgpu_default() };
+    let mut network = network(Cell::Lstm, 32, 64);
+    network.head = Some(HeadSpec::new(3));
+    let plan = Plan::new(&network, request(8, 64, Strategy::StepPerDispatch), &caps).expect("fits");
+    let cuts = plan.submit_cuts(caps.flops_per_submit);
+    assert!(cuts.len() > 10, "{cuts:?}");
+    assert!(cuts.is_sorted());
+}

@@ -1,0 +1,178 @@
+//! Every kernel, without a GPU: parses, validates, and agrees with its row of the table.
+
+use std::collections::BTreeMap;
+
+use wgpu_rnn::cell::Cell;
+use wgpu_rnn::kernel::uniforms::{Activate, Block, Canary, CopyRows, Gemm, Recur, Step};
+use wgpu_rnn::kernel::{Access, Kernel, RowTile, Variant, cell_wgsl};
+use wgpu_rnn::wgpu::naga;
+
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
+
+/// Every kernel with every cell and row tile that it takes.
+fn variants() -> Vec<Variant> {
+    let mut variants = Vec::new();
+    for kernel in Kernel::ALL {
+        let spec = kernel.spec();
+        let cells: Vec<Option<Cell>> = if spec.takes_cell {
+            Cell::ALL.into_iter().filter(|cell| cell_wgsl(*cell).is_some()).map(Some).collect()
+        } else {
+            vec![None]
+        };
+        let tiles: Vec<Option<RowTile>> =
+            if spec.takes_rows { RowTile::ALL.into_iter().map(Some).collect() } else { vec![None] };
+        for cell in &cells {
+            for rows in &tiles {
+                variants.push(Variant { cell: *cell, rows: *rows, ..Variant::of(kernel) });
+            }
+        }
+    }
+    variants
+}
+
+fn parse(variant: &Variant) -> Module {
+    naga::front::wgsl::parse_str(&variant.source())
+        .unwrap_or_else(|e| panic!("{variant}: {}", e.emit_to_string(&variant.source())))
+}
+
+#[test]
+fn every_kernel_validates_with_no_capability() {
+    let variants = variants();
+    assert!(variants.len() > 40, "the table lost rows: {}", variants.len());
+    for variant in variants {
+        let module = parse(&variant);
+        Validator::new(ValidationFlags::all(), Capabilities::empty())
+            .validate(&module)
+            .unwrap_or_else(|e| panic!("{variant}: {e:?}"));
+    }
+}
+
+#[test]
+fn bindings_equal_the_table() {
+    for variant in variants() {
+        let module = parse(&variant);
+        let mut found: BTreeMap<u32, (String, Access)> = BTreeMap::new();
+        for (_, global) in module.global_variables.iter() {
+            let Some(binding) = &global.binding else { continue };
+            assert_eq!(binding.group, 0, "{variant}");
+            let access = match global.space {
+                AddressSpace::Uniform => Access::Uniform,
+                AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => {
+                    Access::ReadWrite
+                }
+                AddressSpace::Storage { .. } => Access::Read,
+                ref other => panic!("{variant}: {other:?}"),
+            };
+            found.insert(binding.binding, (global.name.clone().expect("named"), access));
+        }
+        let table: BTreeMap<u32, (String, Access)> = (0u32..)
+            .zip(variant.kernel.spec().bindings)
+            .map(|(index, (name, access))| {
+                let access = if *access == Access::StepUniform { Access::Uniform } else { *access };
+                (index, ((*name).to_owned(), access))
+            })
+            .collect();
+        assert_eq!(found, table, "{variant}");
+    }
+}
+
+#[test]
+fn overrides_equal_the_table() {
+    for variant in variants() {
+        let module = parse(&variant);
+        let mut found: Vec<&str> =
+            module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+        let mut table = variant.kernel.spec().overrides.to_vec();
+        found.sort_unstable();
+        table.sort_unstable();
+        assert_eq!(found, table, "{variant}");
+    }
+}
+
+#[test]
+fn kernels_stay_inside_webgpu_default_binding_limits() {
+    for kernel in Kernel::ALL {
+        let spec = kernel.spec();
+        let storage = spec
+            .bindings
+            .iter()
+            .filter(|(_, access)| matches!(access, Access::Read | Access::ReadWrite))
+            .count();
+        assert!(storage <= 8, "{}: {storage} storage buffers", spec.name);
+    }
+}
+
+/// Finds the uniform struct of a kernel and compares names, offsets, sizes and scalar kinds.
+fn check_block<B: Block>(kernel: Kernel, binding: &str) {
+    let mut variant = Variant::of(kernel);
+    let spec = kernel.spec();
+    variant.cell = spec.takes_cell.then_some(Cell::Lstm);
+    variant.rows = spec.takes_rows.then_some(RowTile::Four);
+    let module = parse(&variant);
+    let (_, global) = module
+        .global_variables
+        .iter()
+        .find(|(_, g)| g.name.as_deref() == Some(binding))
+        .unwrap_or_else(|| panic!("{variant}: no binding {binding}"));
+    let ty = &module.types[global.ty];
+    assert_eq!(ty.name.as_deref(), Some(B::NAME), "{variant}");
+    let TypeInner::Struct { members, span } = &ty.inner else { panic!("{variant}: no struct") };
+    assert_eq!(*span as usize, size_of::<B>(), "{variant}: size of {}", B::NAME);
+    assert_eq!(members.len(), B::FIELDS.len(), "{variant}");
+    for (index, (member, field)) in members.iter().zip(B::FIELDS).enumerate() {
+        assert_eq!(member.name.as_deref(), Some(*field), "{variant}: field {index}");
+        assert_eq!(member.offset as usize, index * 4, "{variant}: offset of {field}");
+        let scalar = module.types[member.ty].inner.scalar_kind();
+        assert_eq!(scalar, Some(ScalarKind::Uint), "{variant}: kind of {field}");
+    }
+}
+
+#[test]
+fn uniform_blocks_equal_their_rust_structs() {
+    for kernel in Kernel::ALL {
+        for (binding, access) in kernel.spec().bindings {
+            match (*binding, access) {
+                ("recur", Access::Uniform) => check_block::<Recur>(kernel, binding),
+                ("gemm", Access::Uniform) => check_block::<Gemm>(kernel, binding),
+                ("shape", Access::Uniform) => check_block::<Activate>(kernel, binding),
+                ("rows", Access::Uniform) => check_block::<CopyRows>(kernel, binding),
+                ("canary", Access::Uniform) => check_block::<Canary>(kernel, binding),
+                ("step", Access::StepUniform) => check_block::<Step>(kernel, binding),
+                (other, Access::Uniform | Access::StepUniform) => {
+                    panic!("{}: uniform {other} is compared with nothing", kernel.spec().name)
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn shader_files(folder: &std::path::Path, files: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("shaders/").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            shader_files(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}
+
+#[test]
+fn exp_and_tanh_are_spelled_in_one_file() {
+    let mut files = Vec::new();
+    shader_files(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders")), &mut files);
+    assert!(files.len() >= 15, "{files:?}");
+    for path in files {
+        let text = std::fs::read_to_string(&path).expect("readable");
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let code = line.split("//").next().unwrap_or(line);
+            let spelled = ["tanh(", "exp("].iter().any(|word| {
+                code.match_indices(word)
+                    .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+            });
+            assert!(!spelled || path.ends_with("lib/activation.wgsl"), "{path:?}: {line}");
+        }
+    }
+}
