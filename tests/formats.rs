@@ -490,73 +490,85 @@ fn two_embeddings_are_an_error() {
     );
 }
 
+const ONE_UNIT: [(&str, &[usize]); 2] =
+    [("rnn.weight_ih_l0", &[4, 3]), ("rnn.weight_hh_l0", &[4, 1])];
+const INPUT: &str = r#""input":{"kind":"dense","size":3}"#;
+const LAYERS: &str = r#""layers":[{"cell":"lstm","hidden_size":1,"bias":false}]"#;
+
+/// Asserts the kind and message of a file of one LSTM unit with each metadata text.
+fn assert_refused(cases: &[(String, &str)]) {
+    for (text, want) in cases {
+        let (kind, message) = with_metadata(&ONE_UNIT, text).expect_err(want);
+        assert_eq!(format!("{kind}: {message}"), *want);
+    }
+}
+
 #[test]
-fn metadata_is_checked_key_by_key() {
-    let tensors: [(&str, &[usize]); 2] =
-        [("rnn.weight_ih_l0", &[4, 3]), ("rnn.weight_hh_l0", &[4, 1])];
-    let input = r#""input":{"kind":"dense","size":3}"#;
-    let layers = r#""layers":[{"cell":"lstm","hidden_size":1,"bias":false}]"#;
-    let message = |text: String| {
-        with_metadata(&tensors, &text).map_err(|(kind, text)| format!("{kind}: {text}"))
-    };
-    assert!(message(format!(r#"{{"version":1,{input},{layers}}}"#)).is_ok());
+fn metadata_keys_are_checked() {
+    let text = format!(r#"{{"version":1,{INPUT},{LAYERS}}}"#);
+    assert!(with_metadata(&ONE_UNIT, &text).is_ok());
     let cases = [
         (
-            format!(r#"{{"version":2,{input},{layers},"new":1}}"#),
+            format!(r#"{{"version":2,{INPUT},{LAYERS},"new":1}}"#),
             "unsupported: metadata wgpu_rnn version: expected 1, got 2 (the file was written by \
              another release)",
         ),
         (
-            format!("{{{input},{layers}}}"),
+            format!("{{{INPUT},{LAYERS}}}"),
             "format: metadata wgpu_rnn version: expected 1, got nothing",
         ),
         (
-            format!(r#"{{"version":1,{input},{layers},"haed":{{}}}}"#),
+            format!(r#"{{"version":1,{INPUT},{LAYERS},"haed":{{}}}}"#),
             "format: metadata wgpu_rnn: unknown field `haed`, expected one of `version`, `input`, \
              `recurrent`, `layers`, `head`, `vocabulary`, `columns`, `outputs`, `forecast`, \
              `description`, `command`",
         ),
         (
-            format!(r#"{{"version":1,"input":{{"kind":"dense","size":3,"e":1}},{layers}}}"#),
+            format!(r#"{{"version":1,"input":{{"kind":"dense","size":3,"e":1}},{LAYERS}}}"#),
             "format: metadata wgpu_rnn: unknown field `e`, expected `size`",
         ),
+    ];
+    assert_refused(&cases);
+}
+
+#[test]
+fn metadata_values_are_checked() {
+    let cases = [
         (
-            format!(r#"{{"version":1,"input":{{"kind":"dense","size":0}},{layers}}}"#),
+            format!(r#"{{"version":1,"input":{{"kind":"dense","size":0}},{LAYERS}}}"#),
             "format: metadata wgpu_rnn input.size: expected 1 to 16777216, got 0",
         ),
         (
-            format!(r#"{{"version":1,{input},"layers":[{{"cell":"lstn","hidden_size":1}}]}}"#),
+            format!(r#"{{"version":1,{INPUT},"layers":[{{"cell":"lstn","hidden_size":1}}]}}"#),
             "format: metadata wgpu_rnn layers[0].cell: expected one of rnn-tanh, rnn-relu, lstm, \
              gru, gru-reset-before, got \"lstn\"",
         ),
         (
             format!(
-                r#"{{"version":1,{input},"layers":[{{"cell":"gru","hidden_size":18446744073709551615}}]}}"#
+                r#"{{"version":1,{INPUT},"layers":[{{"cell":"gru","hidden_size":18446744073709551615}}]}}"#
             ),
             "format: metadata wgpu_rnn layers[0].hidden_size: expected 1 to 16777216, got \
              18446744073709551615",
         ),
         (
-            format!(r#"{{"version":1,{input},{layers},"head":{{"activation":"gelu"}}}}"#),
+            format!(r#"{{"version":1,{INPUT},{LAYERS},"head":{{"activation":"gelu"}}}}"#),
             "format: metadata wgpu_rnn head.activation: expected one of none, softmax, log-softmax, \
              sigmoid, tanh, relu, got \"gelu\"",
         ),
         (
             format!(
-                r#"{{"version":1,{input},{layers},"vocabulary":{{"unit":"char","tokens":["a","a"]}}}}"#
+                r#"{{"version":1,{INPUT},{LAYERS},"vocabulary":{{"unit":"char","tokens":["a","a"]}}}}"#
             ),
             "format: vocabulary: expected each token once, got \"a\" twice",
         ),
         (
-            format!(r#"{{"version":1,{input},"layers":[]}}"#),
+            format!(r#"{{"version":1,{INPUT},"layers":[]}}"#),
             "weights: weights: 2 faults\n  rnn.weight_hh_l0: expected no such tensor, got [4, 1]\n  \
              rnn.weight_ih_l0: expected no such tensor, got [4, 3]",
         ),
         ("[".to_owned(), "format: metadata wgpu_rnn: EOF while parsing a list at line 1 column 1"),
     ];
-    for (text, want) in cases {
-        assert_eq!(message(text).expect_err(want), want);
-    }
+    assert_refused(&cases);
 }
 
 #[test]

@@ -19,21 +19,25 @@ pub(super) const SPEC_RESET_BEFORE: CellSpec =
     CellSpec { name: "gru-reset-before", pointwise: false, ..SPEC };
 
 /// Computes the reset gate `r` of one unit from its two pre-activations.
+#[inline(always)]
 pub fn reset_gate<F: Real>(gx_r: F, gh_r: F) -> F {
     (gx_r + gh_r).sigmoid()
 }
 
+#[inline(always)]
 pub(super) fn step<F: Real>(gx: &[F], gh: &[F], states: &mut [F]) {
     let r = reset_gate(gx[0], gh[0]);
     let n = (gx[2] + r * gh[2]).tanh();
     blend(gx, gh, n, states);
 }
 
+#[inline(always)]
 pub(super) fn step_reset_before<F: Real>(gx: &[F], gh: &[F], states: &mut [F]) {
     let n = (gx[2] + gh[2]).tanh();
     blend(gx, gh, n, states);
 }
 
+#[inline(always)]
 fn blend<F: Real>(gx: &[F], gh: &[F], n: F, states: &mut [F]) {
     let z = (gx[1] + gh[1]).sigmoid();
     states[0] = (F::ONE - z) * n + z * states[0];

@@ -14,6 +14,7 @@ use super::{CellSpec, Real};
 pub(super) const SPEC: CellSpec =
     CellSpec { name: "lstm", gates: &["i", "f", "g", "o"], states: &["h", "c"], pointwise: true };
 
+#[inline(always)]
 pub(super) fn step<F: Real>(gx: &[F], gh: &[F], states: &mut [F]) {
     let i = (gx[0] + gh[0]).sigmoid();
     let f = (gx[1] + gh[1]).sigmoid();

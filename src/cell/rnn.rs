@@ -12,10 +12,12 @@ pub(super) const TANH: CellSpec =
     CellSpec { name: "rnn-tanh", gates: &["h"], states: &["h"], pointwise: true };
 pub(super) const RELU: CellSpec = CellSpec { name: "rnn-relu", ..TANH };
 
+#[inline(always)]
 pub(super) fn step_tanh<F: Real>(gx: &[F], gh: &[F], states: &mut [F]) {
     states[0] = (gx[0] + gh[0]).tanh();
 }
 
+#[inline(always)]
 pub(super) fn step_relu<F: Real>(gx: &[F], gh: &[F], states: &mut [F]) {
     states[0] = (gx[0] + gh[0]).relu();
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{Engine, count, run};
 use crate::batch::{Batch, Output, RunOptions};
-use crate::cpu;
+use crate::cpu::CpuModel;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Staging, Wait, Weights, Workspace};
 use crate::model::Model;
@@ -32,14 +32,14 @@ pub struct LoadedModel {
 /// Weights where they compute.
 #[derive(Debug)]
 pub(super) enum Packed {
-    Cpu,
+    Cpu(CpuModel),
     Gpu(Arc<Weights>),
 }
 
 impl LoadedModel {
     pub(super) fn new(engine: Engine, model: &Model) -> Result<Self> {
         let packed = match engine.gpu() {
-            None => Packed::Cpu,
+            None => Packed::Cpu(CpuModel::new(model)),
             Some(gpu) => Packed::Gpu(Arc::new(Weights::upload(gpu, model)?)),
         };
         Ok(Self {
@@ -100,9 +100,10 @@ impl LoadedModel {
 
     async fn run_on(&self, batch: &Batch, options: &RunOptions, wait: Wait) -> Result<Output> {
         batch.check_fits(&self.model)?;
-        match self.on_gpu() {
-            None => cpu::run(&self.model, batch, options),
-            Some((gpu, _)) => run::run(self, gpu, batch, options, wait).await,
+        match (&self.packed, self.engine.gpu()) {
+            (Packed::Gpu(_), Some(gpu)) => run::run(self, gpu, batch, options, wait).await,
+            (Packed::Cpu(cpu), _) => cpu.run(&self.model, batch, options),
+            (Packed::Gpu(_), None) => Err(Error::device("model: expected a GPU engine")),
         }
     }
 

@@ -6,6 +6,7 @@ mod description;
 mod infer;
 mod metadata;
 mod safetensors;
+mod slots;
 
 pub use self::safetensors::LoadOptions;
 
