@@ -29,6 +29,15 @@ struct Part<'a> {
     lengths: Vec<u32>,
 }
 
+/// A batch on its way through a device.
+struct Run<'a> {
+    loaded: &'a LoadedModel,
+    gpu: &'a Gpu,
+    batch: &'a Batch,
+    options: &'a RunOptions,
+    wait: Wait,
+}
+
 pub(super) async fn run(
     loaded: &LoadedModel,
     gpu: &Gpu,
@@ -36,6 +45,7 @@ pub(super) async fn run(
     options: &RunOptions,
     wait: Wait,
 ) -> Result<Output> {
+    let run = Run { loaded, gpu, batch, options, wait };
     let mut output = empty_output(&loaded.model, batch, options);
     let lengths: Vec<usize> = (0..batch.batch_size()).map(|b| batch.length(b)).collect();
     let longest = lengths.iter().copied().max().unwrap_or(0);
@@ -46,11 +56,8 @@ pub(super) async fn run(
         let order = by_falling_length(&lengths);
         let cut = cut(loaded, gpu, batch.batch_size(), longest)?;
         for rows in order.chunks(cut.rows) {
-            let group = run_group(loaded, gpu, batch, rows, cut.steps, options, wait);
-            let states = group.await.map(|(states, values)| {
-                values.iter().for_each(|part| unpack(loaded, batch, part, &mut output.output));
-                states
-            })?;
+            let (states, parts) = run.group(rows, cut.steps).await?;
+            parts.iter().for_each(|part| unpack(loaded, batch, part, &mut output.output));
             if options.states {
                 output.states.scatter(&states, rows);
             }
@@ -111,80 +118,63 @@ pub(super) struct PartOutput<'a> {
     plan: Arc<Plan>,
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call site; the arguments are the run")]
-async fn run_group<'a>(
-    loaded: &LoadedModel,
-    gpu: &Gpu,
-    batch: &Batch,
-    rows: &'a [usize],
-    steps: usize,
-    options: &RunOptions,
-    wait: Wait,
-) -> Result<(States, Vec<PartOutput<'a>>)> {
-    let longest = batch.length(rows[0]);
-    let mut states = initial_states(loaded, batch).select(rows);
-    let mut outputs = Vec::new();
-    let mut has_states = batch.initial().is_some();
-    for first in (0..longest).step_by(steps.max(1)) {
-        let last = (first + steps).min(longest);
-        let lengths = rows
-            .iter()
-            .map(|&b| u32::try_from(batch.length(b).clamp(first, last) - first).unwrap_or(u32::MAX))
-            .collect();
-        let part = Part { rows, first, steps: last - first, lengths };
-        // Cut runs need the states to go on with.
-        let with_states = options.states || last < longest;
-        let plan = plan(loaded, gpu, rows.len(), part.steps)?;
-        let mut workspace = loaded.take_workspace(gpu, &plan)?;
-        let result = run_part(
-            loaded,
-            gpu,
-            &mut workspace,
-            batch,
-            &part,
-            has_states.then_some(&states),
-            (options.output, with_states),
-            wait,
-        );
-        let (values, after) = result.await?;
-        loaded.give_workspace(workspace);
-        if let Some(after) = after {
-            states = after;
-            has_states = true;
+impl Run<'_> {
+    /// Runs some rows, cut into parts of `steps` time steps; gives their final states.
+    async fn group<'r>(
+        &self,
+        rows: &'r [usize],
+        steps: usize,
+    ) -> Result<(States, Vec<PartOutput<'r>>)> {
+        let batch = self.batch;
+        let longest = batch.length(rows[0]);
+        let mut states = initial_states(self.loaded, batch).select(rows);
+        let mut has_states = batch.initial().is_some();
+        let mut outputs = Vec::new();
+        for first in (0..longest).step_by(steps.max(1)) {
+            let last = (first + steps).min(longest);
+            let length = |&b: &usize| batch.length(b).clamp(first, last) - first;
+            let lengths =
+                rows.iter().map(|b| u32::try_from(length(b)).unwrap_or(u32::MAX)).collect();
+            let part = Part { rows, first, steps: last - first, lengths };
+            // Cut runs need the states to go on with.
+            let with_states = self.options.states || last < longest;
+            let plan = plan(self.loaded, self.gpu, rows.len(), part.steps)?;
+            let initial = has_states.then_some(&states);
+            let (values, after) = self.part(&plan, &part, initial, with_states).await?;
+            if let Some(after) = after {
+                states = after;
+                has_states = true;
+            }
+            outputs.push(PartOutput { part, values, plan });
         }
-        outputs.push(PartOutput { part, values, plan });
+        Ok((states, outputs))
     }
-    Ok((states, outputs))
-}
 
-/// Uploads, submits and reads back one part; gives the padded output rows and the final states.
-#[expect(clippy::too_many_arguments, reason = "one call site; the arguments are the run")]
-async fn run_part(
-    loaded: &LoadedModel,
-    gpu: &Gpu,
-    workspace: &mut Workspace,
-    batch: &Batch,
-    part: &Part<'_>,
-    initial: Option<&States>,
-    (with_output, with_states): (bool, bool),
-    wait: Wait,
-) -> Result<(Vec<f32>, Option<States>)> {
-    gpu.check_alive()?;
-    let plan = Arc::clone(&workspace.plan);
-    let layout = ReadLayout::new(loaded, &plan, part, with_output, with_states);
-    let staging = loaded.staging.take(gpu, layout.bytes());
-    let index = gpu.scoped("run", || {
-        upload(gpu, loaded, workspace, batch, part, initial);
-        submit(loaded, gpu, workspace, part, with_states, &layout, &staging)
-    })?;
-    let bytes = read_back(gpu, &staging, layout.bytes(), index, wait).await?;
-    count(&loaded.engine.shared.counts.readbacks);
-    loaded.staging.give(staging);
-    let values: &[f32] =
-        bytemuck::try_cast_slice(&bytes).map_err(|e| gpu.device_error(format!("readback: {e}")))?;
-    let output = values[..layout.output_values].to_vec();
-    let states = with_states.then(|| layout.states(loaded, part.rows.len(), values));
-    Ok((output, states))
+    /// Uploads, submits and reads back one part; gives padded output rows and final states.
+    async fn part(
+        &self,
+        plan: &Arc<Plan>,
+        part: &Part<'_>,
+        initial: Option<&States>,
+        with_states: bool,
+    ) -> Result<(Vec<f32>, Option<States>)> {
+        let (loaded, gpu) = (self.loaded, self.gpu);
+        gpu.check_alive()?;
+        let mut workspace = loaded.take_workspace(gpu, plan)?;
+        let layout = ReadLayout::new(loaded, plan, part, self.options.output, with_states);
+        let staging = loaded.staging.take(gpu, layout.bytes());
+        let index = gpu.scoped("run", || {
+            upload(gpu, loaded, &mut workspace, self.batch, part, initial);
+            submit(loaded, gpu, &workspace, part, with_states, &layout, &staging)
+        })?;
+        let mut values = read_back(gpu, &staging, layout.bytes(), index, self.wait).await?;
+        count(&loaded.engine.shared.counts.readbacks);
+        loaded.staging.give(staging);
+        loaded.give_workspace(workspace);
+        let states = with_states.then(|| layout.states(loaded, part.rows.len(), &values));
+        values.truncate(layout.output_values);
+        Ok((values, states))
+    }
 }
 
 fn upload(

@@ -45,8 +45,9 @@ pub(super) fn loop_limit(gpu: &Gpu) -> Result<Option<u32>> {
         encoder.copy_buffer_to_buffer(&reached, 0, &staging, 0, Some(16));
         Ok(gpu.queue.submit([encoder.finish()]))
     })?;
-    let bytes = pollster::block_on(read_back(gpu, &staging, 16, index, Wait::Blocking))?;
-    let counted = bytes.first_chunk::<4>().map_or(0, |b| u32::from_le_bytes(*b));
+    let reached: Vec<u32> =
+        pollster::block_on(read_back(gpu, &staging, 16, index, Wait::Blocking))?;
+    let counted = reached.first().copied().unwrap_or(0);
     if counted == ASKED {
         return Ok(None);
     }

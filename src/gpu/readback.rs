@@ -16,17 +16,17 @@ pub(crate) enum Wait {
     Yielding,
 }
 
-/// Waits for submission `index` and copies `bytes` bytes out of a mappable buffer.
+/// Waits for submission `index` and copies the first `bytes` bytes out of a mappable buffer.
 ///
 /// # Errors
 /// `Device` when the device is lost or the map fails.
-pub(crate) async fn read_back(
+pub(crate) async fn read_back<T: bytemuck::Pod>(
     gpu: &Gpu,
     staging: &wgpu::Buffer,
     bytes: u64,
     index: wgpu::SubmissionIndex,
     wait: Wait,
-) -> Result<Vec<u8>> {
+) -> Result<Vec<T>> {
     let (sender, receiver) = oneshot::channel();
     {
         let _turn = gpu.exclusive();
@@ -41,10 +41,11 @@ pub(crate) async fn read_back(
         .map_err(|_| gpu.device_error("readback: the device dropped the request"))?
         .map_err(|e| gpu.device_error("readback: the buffer could not be mapped").with_source(e))?;
     let turn = gpu.exclusive();
-    let copy = staging
+    let view = staging
         .get_mapped_range(0..bytes)
-        .map_err(|e| gpu.device_error(format!("readback: {e:?}")))?
-        .to_vec();
+        .map_err(|e| gpu.device_error(format!("readback: {e:?}")))?;
+    let copy = bytemuck::pod_collect_to_vec(&view[..]);
+    drop(view);
     staging.unmap();
     drop(turn);
     gpu.check_alive()?;
