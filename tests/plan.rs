@@ -103,6 +103,24 @@ fn gates_are_chunked_under_the_binding_limit() {
 }
 
 #[test]
+fn the_step_uniform_stays_inside_small_buffers() {
+    // What Engine::required_limits() promises: buffers of 1 MiB, blocks 256 bytes apart.
+    let caps = DeviceCaps { max_buffer: 1 << 20, ..DeviceCaps::webgpu_default() };
+    let plan =
+        Plan::new(&network(Cell::RnnTanh, 4, 4), request(1, 20_000, Strategy::StepPerDispatch), &caps)
+            .expect("fits");
+    let mut covered = 0;
+    for op in &plan.ops {
+        if let Op::Steps { first, count, .. } = op {
+            assert!(u64::from(*count) * 256 <= caps.max_buffer, "{count}");
+            assert_eq!(*first, covered);
+            covered += count;
+        }
+    }
+    assert_eq!(covered, 20_000);
+}
+
+#[test]
 fn loop_limits_cut_the_resident_loop() {
     let free = DeviceCaps { is_software: true, ..DeviceCaps::webgpu_default() };
     let limited = DeviceCaps { loop_limit: Some(65_535), ..free.clone() };

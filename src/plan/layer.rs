@@ -8,6 +8,8 @@ use crate::kernel::uniforms::{Gemm, Recur};
 /// Bytes of gates_x held at once: enough steps for full products, small enough to stay near the
 /// caches and well under every binding limit.
 const GATES_BUDGET: u64 = 64 << 20;
+/// Bytes of the per-step uniform buffer.
+const STEP_UNIFORM_BUDGET: u64 = 4 << 20;
 /// Loop iterations of one dispatch on drivers that end loops early, with a margin.
 const LOOP_MARGIN: u32 = 5_000;
 /// Work of one resident workgroup in one dispatch on hardware: half a second at 20 GFLOP/s a core.
@@ -26,9 +28,13 @@ impl Builder<'_> {
         let by_memory = budget / step_bytes;
         // Rows of a product go along y, eight to sixteen a workgroup.
         let by_grid = u64::from(self.caps.max_workgroups) * 8 / u64::from(self.batch.max(1));
+        // The per-step uniform has one block for each step of a chunk.
+        let by_uniform = STEP_UNIFORM_BUDGET.min(self.caps.max_buffer)
+            / u64::from(self.caps.uniform_align.max(16));
         let flops = step_flops(spec, self.batch).max(1);
         let by_work = (self.caps.flops_per_submit / flops).max(1);
-        narrow(by_memory.min(by_grid).min(by_work).clamp(1, u64::from(self.steps.max(1))))
+        let most = by_memory.min(by_grid).min(by_uniform).min(by_work);
+        narrow(most.clamp(1, u64::from(self.steps.max(1))))
     }
 
     pub(super) fn gates_buffer(&mut self) -> Result<usize> {
