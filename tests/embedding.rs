@@ -3,11 +3,11 @@
 
 mod support;
 
-use wgpu_rnn::check::{ATOL, RTOL, formula_states, input_value};
+use wgpu_rnn::check::{ATOL, RTOL, cases, compare_output, formula_states, input_value};
 use wgpu_rnn::wgpu;
 use wgpu_rnn::{
-    Activation, Batch, Cell, Engine, ErrorKind, HeadSpec, Init, InputSpec, LayerSpec, Layout,
-    Model, RunOptions, SessionOptions, reference,
+    Activation, Batch, Cell, Engine, EngineOptions, ErrorKind, HeadSpec, Init, InputSpec,
+    LayerSpec, Layout, Model, Output, RunOptions, SessionOptions, Strategy, Tensor, reference,
 };
 
 struct App {
@@ -43,7 +43,14 @@ fn apps(limits: impl Fn() -> wgpu::Limits) -> Vec<App> {
 
 impl App {
     fn engine(&self) -> Engine {
-        Engine::from_device(self.device.clone(), self.queue.clone()).expect("meets the limits")
+        self.engine_with(Strategy::Auto)
+    }
+
+    /// An engine on the application's device whose own buffers start as NaN.
+    fn engine_with(&self, strategy: Strategy) -> Engine {
+        let options = EngineOptions { poison_memory: true, strategy, ..EngineOptions::default() };
+        Engine::from_device_with(self.device.clone(), self.queue.clone(), &options)
+            .expect("meets the limits")
     }
 
     fn upload(&self, bytes: &[u8]) -> wgpu::Buffer {
@@ -169,6 +176,97 @@ fn lengths_and_states_take_effect_at_the_next_submit() {
     }
 }
 
+/// Heads, projections, stacks of cells: a session against the oracle, states included.
+#[test]
+fn sessions_match_the_oracle_on_the_case_table() {
+    for app in apps(wgpu::Limits::default) {
+        let mut compared = 0;
+        for case in cases() {
+            let (rows, steps) = (case.batch.batch_size(), case.batch.steps());
+            let is_default = case.options == RunOptions::default();
+            if rows == 0 || steps == 0 || !is_default || case.name.contains("H=2100") {
+                continue;
+            }
+            let loaded = app.engine().load(&case.model).expect("loads");
+            let layout = case.batch.layout();
+            let options = SessionOptions {
+                input_layout: layout,
+                output_layout: layout,
+                ..SessionOptions::default()
+            };
+            let session = loaded.session(rows, steps, options).expect("fits");
+            session
+                .set_lengths(&(0..rows).map(|b| case.batch.length(b)).collect::<Vec<_>>())
+                .expect("fits");
+            session.set_states(case.batch.initial()).expect("fits");
+            let (x, y) =
+                (app.upload(&input_bytes(&case.batch)), app.output(session.output_bytes()));
+            session.submit(&x, &y).expect("submits");
+            let want =
+                reference::run::<f64>(&case.model, &case.batch, &case.options).expect("runs");
+            let states = pollster::block_on(session.read_states()).expect("reads");
+            let shape = want.output.shape().to_vec();
+            let values = app.read(&y)[..want.output.len()].to_vec();
+            let output = Output { output: Tensor::new(shape, values).expect("fits"), states };
+            let difference = compare_output(&output, &want);
+            assert_eq!(difference.fault, None, "{} {}", app.name, case.name);
+            compared += 1;
+        }
+        assert!(compared > 80, "{compared}");
+    }
+}
+
+/// The batch's input as a caller's buffer holds it.
+fn input_bytes(batch: &Batch) -> Vec<u8> {
+    let (rows, steps) = (batch.batch_size(), batch.steps());
+    let places = (0..rows * steps).map(|i| match batch.layout() {
+        Layout::BatchFirst => (i / steps, i % steps),
+        Layout::TimeMajor => (i % rows, i / rows),
+    });
+    let mut bytes = Vec::new();
+    for (b, t) in places {
+        match batch.token(b, t) {
+            Some(token) => bytes.extend_from_slice(&token.to_le_bytes()),
+            None => bytes.extend_from_slice(bytemuck::cast_slice(batch.features(b, t))),
+        }
+    }
+    bytes
+}
+
+#[test]
+fn carried_states_survive_ragged_frames() {
+    for app in apps(Engine::required_limits) {
+        let model = Model::builder(InputSpec::Dense { size: 4 })
+            .layers(2, &LayerSpec::new(Cell::Lstm, 6).projection(3))
+            .build(Init::PyTorch, 8)
+            .expect("valid");
+        let loaded = app.engine().load(&model).expect("loads");
+        let options = SessionOptions { carry_state: true, ..SessionOptions::default() };
+        let session = loaded.session(B, T, options).expect("fits");
+        let mut states = formula_states(&model, B);
+        session.set_states(Some(&states)).expect("fits");
+        // A row without steps in a frame keeps its state.
+        for (frame, lengths) in [[6, 2, 0], [0, 6, 3], [1, 0, 6]].into_iter().enumerate() {
+            let data: Vec<f32> = values((frame + 1) * 100)[frame * 100..][..B * T * 4].to_vec();
+            session.set_lengths(&lengths).expect("fits");
+            let x = app.upload(bytemuck::cast_slice(&data));
+            let y = app.output(session.output_bytes());
+            session.submit(&x, &y).expect("submits");
+            let batch = Batch::dense(data, B, T, 4, Layout::TimeMajor)
+                .and_then(|batch| batch.with_lengths(lengths))
+                .expect("valid")
+                .with_initial(states);
+            let want = reference::run::<f64>(&model, &batch, &RunOptions::default()).expect("runs");
+            assert_matches(
+                &format!("{} frame {frame}", app.name),
+                &app.read(&y),
+                want.output.data(),
+            );
+            states = pollster::block_on(session.read_states()).expect("reads");
+        }
+    }
+}
+
 #[test]
 fn carried_states_make_frames_a_stream() {
     for app in apps(Engine::required_limits) {
@@ -253,7 +351,9 @@ fn misuse_is_a_typed_error() {
         let wrong = app.buffer(1 << 12, wgpu::BufferUsages::COPY_DST);
         let error = session.encode(&mut encoder, &x, &wrong).expect_err("not a storage buffer");
         assert_eq!(error.kind(), ErrorKind::Shape, "{error}");
-        assert!(session.set_lengths(&[1, 2]).is_err() && session.set_lengths(&[1, 2, 7]).is_err());
+        assert!(session.set_lengths(&[1, 2]).is_err());
+        let error = session.set_lengths(&[1, 2, 7]).expect_err("too long");
+        assert_eq!(error.to_string(), "lengths: expected at most T = 6, got 7 in row 2");
         assert!(loaded.session(0, 3, SessionOptions::default()).is_err());
     }
 }
@@ -324,9 +424,45 @@ fn large_batches_are_cut_to_the_devices_bindings() {
     }
 }
 
+/// Several chunks of input gates, in both directions and on both strategies, with a 1 MiB binding.
+#[test]
+fn chunks_of_gates_join_in_both_directions() {
+    for app in apps(Engine::required_limits) {
+        for strategy in [Strategy::StepPerDispatch, Strategy::Resident] {
+            for cell in [Cell::Lstm, Cell::Gru] {
+                let model = Model::builder(InputSpec::Dense { size: 5 })
+                    .layers(2, &LayerSpec::new(cell, 19).bidirectional())
+                    .build(Init::PyTorch, 7)
+                    .expect("valid");
+                let loaded = app.engine_with(strategy).load(&model).expect("loads");
+                let text = loaded.explain(4, 1000).expect("fits");
+                assert!(text.contains(strategy.name()), "{text}");
+                let batch = Batch::dense(values(4 * 1000 * 5), 4, 1000, 5, Layout::BatchFirst)
+                    .and_then(|batch| batch.with_lengths([600, 1000, 1, 930]))
+                    .expect("valid");
+                compare(&format!("{} {strategy:?} {cell}", app.name), &loaded, &model, &batch);
+            }
+        }
+    }
+}
+
+/// The results of a run go through one buffer; when that is too large the batch is cut.
+#[test]
+fn results_beyond_one_buffer_cut_the_batch() {
+    for app in apps(Engine::required_limits) {
+        let model = Model::builder(InputSpec::Dense { size: 4 })
+            .layers(2, &LayerSpec::new(Cell::Lstm, 128))
+            .build(Init::PyTorch, 7)
+            .expect("valid");
+        let loaded = app.engine().load(&model).expect("loads");
+        let batch = Batch::dense(values(512 * 4), 512, 1, 4, Layout::BatchFirst).expect("valid");
+        compare(&app.name, &loaded, &model, &batch);
+    }
+}
+
 fn compare(name: &str, loaded: &wgpu_rnn::LoadedModel, model: &Model, batch: &Batch) {
     let output = loaded.run_blocking(batch).expect("runs");
     let want = reference::run::<f64>(model, batch, &RunOptions::default()).expect("runs");
-    let difference = wgpu_rnn::check::compare_output(&output, &want);
+    let difference = compare_output(&output, &want);
     assert_eq!(difference.fault, None, "{name}");
 }

@@ -2,10 +2,10 @@
 
 mod support;
 
-use wgpu_rnn::check::input_value;
+use wgpu_rnn::check::{compare_output, input_value};
 use wgpu_rnn::{
     Batch, Cell, DeviceChoice, Engine, EngineOptions, ErrorKind, HeadSpec, Init, InputSpec,
-    LayerSpec, Layout, Model, States, Strategy, Tensor,
+    LayerSpec, Layout, Model, RunOptions, States, Strategy, Tensor, reference,
 };
 
 fn lstm(input: usize, hidden: usize) -> Model {
@@ -30,6 +30,31 @@ fn a_thousand_steps_record_one_submit_and_one_readback() {
             loaded.run_blocking(&dense(2, 1000, 4)).expect("runs");
             let counters = engine.counters();
             assert_eq!((counters.submits, counters.readbacks), (1, 1), "{name} {strategy:?}");
+        }
+    }
+}
+
+/// A watchdog budget so small that every chunk is a submit of its own changes nothing but the count.
+#[test]
+fn runs_cut_into_submits_give_the_same() {
+    for report in pollster::block_on(Engine::adapters()) {
+        let options = EngineOptions {
+            device: DeviceChoice::Index(report.index),
+            flops_per_submit: Some(10_000),
+            poison_memory: true,
+            ..EngineOptions::default()
+        };
+        let Ok(engine) = pollster::block_on(Engine::with_options(&options)) else { continue };
+        for strategy in [Strategy::StepPerDispatch, Strategy::Resident] {
+            let engine = engine.with_strategy(strategy);
+            let model = lstm(4, 8);
+            let batch = dense(3, 40, 4).with_lengths([40, 0, 23]).expect("valid");
+            let output = engine.load(&model).expect("loads").run_blocking(&batch).expect("runs");
+            let want = reference::run::<f64>(&model, &batch, &RunOptions::default()).expect("runs");
+            let difference = compare_output(&output, &want);
+            assert_eq!(difference.fault, None, "{} {strategy:?}", report.info.name);
+            let submits = engine.counters().submits;
+            assert!(submits > 10, "{submits}");
         }
     }
 }
@@ -165,6 +190,16 @@ fn bad_input_is_a_clear_error() {
                 .expect_err("bad")
                 .to_string(),
             "layer 0 proj_size: expected 0 for gru, got 2 (only LSTM has a projection)",
+        ),
+        (
+            Model::new(
+                wgpu_rnn::Input::Embedding { table: Tensor::zeros([5]) },
+                model.layers().to_vec(),
+                None,
+            )
+            .expect_err("bad")
+            .to_string(),
+            "embedding weight: expected [V, E], got [5]",
         ),
         (
             loaded.session(1, 1, wgpu_rnn::SessionOptions::default()).expect_err("no").to_string(),

@@ -28,7 +28,8 @@ fn a_thousand_steps_are_one_submit() {
         for cell in [Cell::RnnTanh, Cell::Lstm, Cell::Gru] {
             let plan = Plan::new(&network(cell, 64, 128), request(16, 1000, strategy), &caps)
                 .expect("fits");
-            assert!(plan.submit_cuts(caps.flops_per_submit).is_empty(), "{cell} {strategy:?}");
+            let cuts = plan.submit_cuts(&full(16, 1000), caps.flops_per_submit);
+            assert!(cuts.is_empty(), "{cell} {strategy:?}");
         }
     }
 }
@@ -106,9 +107,12 @@ fn gates_are_chunked_under_the_binding_limit() {
 fn the_step_uniform_stays_inside_small_buffers() {
     // What Engine::required_limits() promises: buffers of 1 MiB, blocks 256 bytes apart.
     let caps = DeviceCaps { max_buffer: 1 << 20, ..DeviceCaps::webgpu_default() };
-    let plan =
-        Plan::new(&network(Cell::RnnTanh, 4, 4), request(1, 20_000, Strategy::StepPerDispatch), &caps)
-            .expect("fits");
+    let plan = Plan::new(
+        &network(Cell::RnnTanh, 4, 4),
+        request(1, 20_000, Strategy::StepPerDispatch),
+        &caps,
+    )
+    .expect("fits");
     let mut covered = 0;
     for op in &plan.ops {
         if let Op::Steps { first, count, .. } = op {
@@ -215,7 +219,9 @@ fn long_work_is_cut_into_submits() {
     let mut network = network(Cell::Lstm, 32, 64);
     network.head = Some(HeadSpec::new(3));
     let plan = Plan::new(&network, request(8, 64, Strategy::StepPerDispatch), &caps).expect("fits");
-    let cuts = plan.submit_cuts(caps.flops_per_submit);
+    let cuts = plan.submit_cuts(&full(8, 64), caps.flops_per_submit);
     assert!(cuts.len() > 10, "{cuts:?}");
     assert!(cuts.is_sorted());
+    // Shorter runs have less work.
+    assert!(plan.submit_cuts(&full(8, 2), caps.flops_per_submit).len() < cuts.len());
 }

@@ -1,7 +1,7 @@
 //! Proof that the checks bite: every mistake made on purpose must be caught by the comparator that
 //! the case table uses.
 
-use wgpu_rnn::check::{Case, cases, compare_output};
+use wgpu_rnn::check::{Case, cases, compare, compare_output};
 use wgpu_rnn::model::{DirectionWeights, Layer};
 use wgpu_rnn::{Engine, Model, Output, Tensor, reference};
 
@@ -113,6 +113,15 @@ fn reset_conventions_are_told_apart() {
     let other = Model::new(after.model.input().clone(), vec![layer], None).expect("fits");
     let want = reference::run::<f64>(&after.model, &after.batch, &after.options).expect("runs");
     assert!(compare_output(&run(&other, &after), &want).fault.is_some());
+}
+
+#[test]
+fn infinities_have_no_tolerance() {
+    let want = Tensor::new([1], vec![f64::INFINITY]).expect("one value");
+    for (got, passes) in [(f32::INFINITY, true), (f32::NEG_INFINITY, false), (0.0, false)] {
+        let got = Tensor::new([1], vec![got]).expect("one value");
+        assert_eq!(compare("output", &got, &want).fault.is_none(), passes, "{got:?}");
+    }
 }
 
 /// Spoils the result itself: the comparator must object to each.

@@ -14,21 +14,22 @@ impl LoadedModel {
     /// `Limit` when the shape is too large for the device in one run; `Unsupported` when the strategy
     /// asked for does not take a layer.
     pub fn explain(&self, batch: usize, steps: usize) -> Result<String> {
-        let info = self.engine.info();
+        let loaded = self.inner();
+        let info = loaded.engine.info();
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = writeln!(text, "device      {} ({}; {})", info.name, info.backend, info.reason);
         let _ = writeln!(text, "shape       B = {batch}, T = {steps}");
-        let Some((gpu, _)) = self.on_gpu() else {
+        let Some((gpu, _)) = loaded.on_gpu() else {
             let threads = std::thread::available_parallelism().map_or(1, usize::from);
             let _ =
                 writeln!(text, "strategy    CPU path, {threads} threads over tiles of sequences");
             return Ok(text);
         };
-        let strategy = self.engine.shared.strategy;
+        let strategy = loaded.engine.shared.strategy;
         let request = PlanRequest { batch, steps, strategy, external: None };
-        let plan = self.plan(gpu, request)?;
-        for (index, (choice, spec)) in plan.choices.iter().zip(&self.network.layers).enumerate() {
+        let plan = loaded.plan(gpu, request)?;
+        for (index, (choice, spec)) in plan.choices.iter().zip(&loaded.network.layers).enumerate() {
             let _ = writeln!(
                 text,
                 "layer {index:<5} {} {}x{}: {}",
@@ -47,7 +48,7 @@ impl LoadedModel {
         }
         let length = u32::try_from(steps).unwrap_or(u32::MAX);
         let shape = RunShape::new(&vec![length; batch]);
-        let submits = plan.submit_cuts(gpu.caps.flops_per_submit).len() + 1;
+        let submits = plan.submit_cuts(&shape, gpu.caps.flops_per_submit).len() + 1;
         let _ = writeln!(text, "dispatches  {} in {submits} submit(s)", plan.dispatches(&shape));
         let _ =
             writeln!(text, "memory      {} bytes in {} buffers", plan.bytes(), plan.buffers.len());

@@ -16,13 +16,19 @@ const KEPT_PLANS: usize = 64;
 /// Workspaces kept for shapes that may come again.
 const KEPT_WORKSPACES: usize = 4;
 
-/// A network packed for a device.
-#[derive(Debug)]
+/// A network packed for a device. Cloning is cheap and shares weights, plans and buffers.
+#[derive(Clone, Debug)]
 pub struct LoadedModel {
+    inner: Arc<Loaded>,
+}
+
+/// What the clones of a [`LoadedModel`] share.
+#[derive(Debug)]
+pub(super) struct Loaded {
     pub(super) engine: Engine,
     pub(super) model: Model,
     pub(super) network: NetworkSpec,
-    pub(super) packed: Packed,
+    packed: Packed,
     plans: Mutex<HashMap<PlanRequest, Arc<Plan>>>,
     /// Idle workspaces, the most recently used last.
     idle: Mutex<Vec<Workspace>>,
@@ -31,18 +37,18 @@ pub struct LoadedModel {
 
 /// Weights where they compute.
 #[derive(Debug)]
-pub(super) enum Packed {
+enum Packed {
     Cpu(CpuModel),
-    Gpu(Arc<Weights>),
+    Gpu(Weights),
 }
 
 impl LoadedModel {
     pub(super) fn new(engine: Engine, model: &Model) -> Result<Self> {
         let packed = match engine.gpu() {
             None => Packed::Cpu(CpuModel::new(model)),
-            Some(gpu) => Packed::Gpu(Arc::new(Weights::upload(gpu, model)?)),
+            Some(gpu) => Packed::Gpu(Weights::upload(gpu, model)?),
         };
-        Ok(Self {
+        let inner = Loaded {
             network: NetworkSpec::from(model),
             engine,
             model: model.clone(),
@@ -50,17 +56,22 @@ impl LoadedModel {
             plans: Mutex::default(),
             idle: Mutex::default(),
             staging: Staging::default(),
-        })
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Loaded> {
+        &self.inner
     }
 
     /// Returns the network.
     pub fn model(&self) -> &Model {
-        &self.model
+        &self.inner.model
     }
 
     /// Returns the engine it was loaded on.
     pub fn engine(&self) -> &Engine {
-        &self.engine
+        &self.inner.engine
     }
 
     /// Runs a batch and reads output and states back.
@@ -99,15 +110,18 @@ impl LoadedModel {
     }
 
     async fn run_on(&self, batch: &Batch, options: &RunOptions, wait: Wait) -> Result<Output> {
-        batch.check_fits(&self.model)?;
-        match (&self.packed, self.engine.gpu()) {
-            (Packed::Gpu(_), Some(gpu)) => run::run(self, gpu, batch, options, wait).await,
-            (Packed::Cpu(cpu), _) => cpu.run(&self.model, batch, options),
+        let loaded = &*self.inner;
+        batch.check_fits(&loaded.model)?;
+        match (&loaded.packed, loaded.engine.gpu()) {
+            (Packed::Gpu(_), Some(gpu)) => run::run(loaded, gpu, batch, options, wait).await,
+            (Packed::Cpu(cpu), _) => cpu.run(&loaded.model, batch, options),
             (Packed::Gpu(_), None) => Err(Error::device("model: expected a GPU engine")),
         }
     }
+}
 
-    pub(super) fn on_gpu(&self) -> Option<(&Gpu, &Arc<Weights>)> {
+impl Loaded {
+    pub(super) fn on_gpu(&self) -> Option<(&Gpu, &Weights)> {
         match (self.engine.gpu(), &self.packed) {
             (Some(gpu), Packed::Gpu(weights)) => Some((gpu, weights)),
             _ => None,
@@ -148,13 +162,13 @@ impl LoadedModel {
     }
 
     /// Gives a workspace back for the next run of its shape.
-    pub(super) fn give_workspace(&self, workspace: Workspace) {
-        if let Ok(mut idle) = self.idle.lock() {
+    pub(super) fn give_workspace(&self, gpu: &Gpu, workspace: Workspace) {
+        let dropped = self.idle.lock().ok().and_then(|mut idle| {
             idle.push(workspace);
-            if idle.len() > KEPT_WORKSPACES {
-                idle.remove(0);
-            }
-        }
+            (idle.len() > KEPT_WORKSPACES).then(|| idle.remove(0))
+        });
+        let _turn = gpu.exclusive();
+        drop(dropped);
     }
 }
 

@@ -5,14 +5,15 @@
 
 use std::sync::Arc;
 
-use super::{LoadedModel, count};
+use super::count;
+use super::loaded::Loaded;
 use crate::batch::{
     Batch, Layout, Output, RunOptions, States, ZeroLength, by_falling_length, empty_output,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, Wait, Workspace, encode, read_back};
 use crate::model::Direction;
-use crate::plan::{Op, Plan, PlanRequest, RunShape, padded, steps_capacity};
+use crate::plan::{Plan, PlanRequest, RunShape, padded, steps_capacity};
 use crate::tensor::Tensor;
 
 /// Rows and time steps that one run of a plan takes.
@@ -31,7 +32,7 @@ struct Part<'a> {
 
 /// A batch on its way through a device.
 struct Run<'a> {
-    loaded: &'a LoadedModel,
+    loaded: &'a Loaded,
     gpu: &'a Gpu,
     batch: &'a Batch,
     options: &'a RunOptions,
@@ -39,7 +40,7 @@ struct Run<'a> {
 }
 
 pub(super) async fn run(
-    loaded: &LoadedModel,
+    loaded: &Loaded,
     gpu: &Gpu,
     batch: &Batch,
     options: &RunOptions,
@@ -69,7 +70,7 @@ pub(super) async fn run(
     Ok(output)
 }
 
-fn initial_states(loaded: &LoadedModel, batch: &Batch) -> States {
+fn initial_states(loaded: &Loaded, batch: &Batch) -> States {
     batch.initial().cloned().unwrap_or_else(|| States::zeros(&loaded.model, batch.batch_size()))
 }
 
@@ -80,7 +81,7 @@ fn clear_rows(states: &mut States, lengths: &[usize]) {
 }
 
 /// Finds how many rows and steps fit: fewer rows first, then fewer steps where states can be carried.
-fn cut(loaded: &LoadedModel, gpu: &Gpu, batch: usize, steps: usize) -> Result<Cut> {
+fn cut(loaded: &Loaded, gpu: &Gpu, batch: usize, steps: usize) -> Result<Cut> {
     let mut cut = Cut { rows: batch, steps };
     loop {
         let error = match plan(loaded, gpu, cut.rows, cut.steps) {
@@ -100,7 +101,7 @@ fn cut(loaded: &LoadedModel, gpu: &Gpu, batch: usize, steps: usize) -> Result<Cu
     }
 }
 
-fn plan(loaded: &LoadedModel, gpu: &Gpu, rows: usize, steps: usize) -> Result<Arc<Plan>> {
+fn plan(loaded: &Loaded, gpu: &Gpu, rows: usize, steps: usize) -> Result<Arc<Plan>> {
     let strategy = loaded.engine.shared.strategy;
     let exact = PlanRequest { batch: rows, steps, strategy, external: None };
     let roomy = PlanRequest { steps: steps_capacity(steps), ..exact };
@@ -161,16 +162,17 @@ impl Run<'_> {
         let (loaded, gpu) = (self.loaded, self.gpu);
         gpu.check_alive()?;
         let mut workspace = loaded.take_workspace(gpu, plan)?;
-        let layout = ReadLayout::new(loaded, plan, part, self.options.output, with_states);
-        let staging = loaded.staging.take(gpu, layout.bytes());
-        let index = gpu.scoped("run", || {
+        let layout = ReadLayout::new(plan, part, self.options.output, with_states);
+        let (staging, index) = gpu.scoped("run", || {
+            let staging = loaded.staging.take(gpu, layout.bytes());
             upload(gpu, loaded, &mut workspace, self.batch, part, initial);
-            submit(loaded, gpu, &workspace, part, with_states, &layout, &staging)
+            let index = submit(loaded, gpu, &workspace, part, with_states, &layout, &staging)?;
+            Ok((staging, index))
         })?;
         let mut values = read_back(gpu, &staging, layout.bytes(), index, self.wait).await?;
         count(&loaded.engine.shared.counts.readbacks);
-        loaded.staging.give(staging);
-        loaded.give_workspace(workspace);
+        loaded.staging.give(gpu, staging);
+        loaded.give_workspace(gpu, workspace);
         let states = with_states.then(|| layout.states(loaded, part.rows.len(), &values));
         values.truncate(layout.output_values);
         Ok((values, states))
@@ -179,7 +181,7 @@ impl Run<'_> {
 
 fn upload(
     gpu: &Gpu,
-    loaded: &LoadedModel,
+    loaded: &Loaded,
     workspace: &mut Workspace,
     batch: &Batch,
     part: &Part<'_>,
@@ -217,7 +219,7 @@ fn upload(
 /// Writes initial states, or zeros, padded.
 pub(super) fn write_states(
     gpu: &Gpu,
-    loaded: &LoadedModel,
+    loaded: &Loaded,
     workspace: &Workspace,
     rows: usize,
     states: Option<&States>,
@@ -266,7 +268,7 @@ pub(super) fn encode_start(workspace: &Workspace, encoder: &mut wgpu::CommandEnc
 }
 
 fn submit(
-    loaded: &LoadedModel,
+    loaded: &Loaded,
     gpu: &Gpu,
     workspace: &Workspace,
     part: &Part<'_>,
@@ -276,9 +278,7 @@ fn submit(
 ) -> Result<wgpu::SubmissionIndex> {
     let plan = &workspace.plan;
     let shape = RunShape::new(&part.lengths);
-    let mut cuts = plan.submit_cuts(gpu.caps.flops_per_submit);
-    // A cut behind the last operation would submit nothing but copies.
-    cuts.retain(|cut| has_work(&plan.ops[cut + 1..], &shape));
+    let mut cuts = plan.submit_cuts(&shape, gpu.caps.flops_per_submit);
     cuts.push(plan.ops.len());
     let mut first = 0;
     let mut index = None;
@@ -300,56 +300,52 @@ fn submit(
     index.ok_or_else(|| Error::device("run: nothing was submitted"))
 }
 
-fn has_work(ops: &[Op], shape: &RunShape) -> bool {
-    ops.iter().any(|op| match op {
-        Op::Dispatch { grid, .. } => shape.workgroups(*grid, 0).is_some(),
-        Op::Steps { first, .. } => *first < shape.max_len(),
-        Op::MaySubmit { .. } => false,
-    })
-}
-
 /// What comes back, and where it lies in the staging buffer.
-struct ReadLayout {
+pub(super) struct ReadLayout {
     /// (buffer, bytes) in staging order.
     copies: Vec<(usize, u64)>,
     output_values: usize,
 }
 
 impl ReadLayout {
-    fn new(
-        loaded: &LoadedModel,
-        plan: &Plan,
-        part: &Part<'_>,
-        with_output: bool,
-        with_states: bool,
-    ) -> Self {
+    fn new(plan: &Plan, part: &Part<'_>, with_output: bool, with_states: bool) -> Self {
         let rows = part.rows.len();
         let output = &plan.output;
         let output_rows = if output.last_only { rows } else { part.steps * rows };
         let output_values =
             if with_output { output_rows * output.blocks * output.block_stride } else { 0 };
-        let mut copies = Vec::new();
+        let mut layout = Self { copies: Vec::new(), output_values };
         if with_output {
-            copies.push((output.buffer, output_values as u64 * 4));
+            layout.copies.push((output.buffer, output_values as u64 * 4));
         }
         if with_states {
-            for (spec, buffers) in loaded.network.layers.iter().zip(&plan.layers) {
-                copies.push((buffers.h_n, plan.buffers[buffers.h_n].bytes));
-                if spec.cell.has_c() {
-                    let bytes = buffers.c_0.map_or(0, |c_0| plan.buffers[c_0].bytes);
-                    copies.push((buffers.cells, bytes));
-                }
-            }
+            layout.add_states(plan);
         }
-        Self { copies, output_values }
+        layout
     }
 
-    fn bytes(&self) -> u64 {
+    /// Final states only.
+    pub(super) fn of_states(plan: &Plan) -> Self {
+        let mut layout = Self { copies: Vec::new(), output_values: 0 };
+        layout.add_states(plan);
+        layout
+    }
+
+    fn add_states(&mut self, plan: &Plan) {
+        for buffers in &plan.layers {
+            self.copies.push((buffers.h_n, plan.buffers[buffers.h_n].bytes));
+            if let Some(c_0) = buffers.c_0 {
+                self.copies.push((buffers.cells, plan.buffers[c_0].bytes));
+            }
+        }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
         // Mapping nothing is refused; sixteen bytes are not.
         self.copies.iter().map(|(_, bytes)| bytes).sum::<u64>().max(16)
     }
 
-    fn encode(
+    pub(super) fn encode(
         &self,
         workspace: &Workspace,
         encoder: &mut wgpu::CommandEncoder,
@@ -365,7 +361,7 @@ impl ReadLayout {
         }
     }
 
-    fn states(&self, loaded: &LoadedModel, rows: usize, values: &[f32]) -> States {
+    pub(super) fn states(&self, loaded: &Loaded, rows: usize, values: &[f32]) -> States {
         let mut rest = &values[self.output_values..];
         let mut states = States::zeros(&loaded.model, rows);
         for (h, c) in states.h.iter_mut().zip(&mut states.c) {
@@ -390,7 +386,7 @@ fn take_rows<'a>(tensor: &mut Tensor, values: &'a [f32]) -> &'a [f32] {
 }
 
 /// Brings padded output rows into the caller's order and layout; padding keeps the pad value.
-fn unpack(loaded: &LoadedModel, batch: &Batch, output: &PartOutput<'_>, into: &mut Tensor) {
+fn unpack(loaded: &Loaded, batch: &Batch, output: &PartOutput<'_>, into: &mut Tensor) {
     let PartOutput { part, values, plan } = output;
     if values.is_empty() || into.is_empty() {
         return;

@@ -1,11 +1,12 @@
 //! Recording into a caller's own command encoder: for applications that own the frame.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use super::loaded::Loaded;
 use super::{LoadedModel, count, run};
 use crate::batch::{Layout, States};
 use crate::error::{Error, Result};
-use crate::gpu::{External, Weights, Workspace, encode};
+use crate::gpu::{External, Gpu, Wait, Weights, Workspace, encode, read_back};
 use crate::plan::{PlanRequest, RunShape};
 
 /// The shape and habits of a [`Session`].
@@ -33,13 +34,14 @@ impl Default for SessionOptions {
 /// A network with the device memory for one shape, ready to be recorded frame after frame.
 ///
 /// [`Session::encode`] records only: no submit, no map, no wait. What [`Session::set_lengths`] and
-/// [`Session::set_states`] write goes through the queue and takes effect at the next submit.
+/// [`Session::set_states`] write goes through the queue and takes effect at the next submit, for
+/// every `encode` in it.
 #[derive(Debug)]
-pub struct Session<'a> {
-    loaded: &'a LoadedModel,
-    weights: Arc<Weights>,
+pub struct Session {
+    loaded: Arc<Loaded>,
     workspace: Workspace,
-    shape: Mutex<RunShape>,
+    /// All rows over all steps: kernels skip what the lengths on the device exclude.
+    shape: RunShape,
     options: SessionOptions,
 }
 
@@ -49,13 +51,9 @@ impl LoadedModel {
     /// # Errors
     /// `Unsupported` on the CPU path; `Limit` when the shape exceeds the device; `Device` when memory
     /// runs out.
-    pub fn session(
-        &self,
-        batch: usize,
-        steps: usize,
-        options: SessionOptions,
-    ) -> Result<Session<'_>> {
-        let (gpu, weights) = self.on_gpu().ok_or_else(|| {
+    pub fn session(&self, batch: usize, steps: usize, options: SessionOptions) -> Result<Session> {
+        let loaded = Arc::clone(self.inner());
+        let (gpu, _) = loaded.on_gpu().ok_or_else(|| {
             Error::unsupported("session: expected a model on a GPU, got the CPU path (use run)")
         })?;
         if batch == 0 || steps == 0 {
@@ -66,25 +64,27 @@ impl LoadedModel {
         let request = PlanRequest {
             batch,
             steps,
-            strategy: self.engine.shared.strategy,
+            strategy: loaded.engine.shared.strategy,
             external: Some((options.input_layout, options.output_layout)),
         };
-        let plan = self.plan(gpu, request)?;
-        let workspace = self.take_workspace(gpu, &plan)?;
-        let lengths = vec![u32::try_from(steps).unwrap_or(u32::MAX); batch];
-        let session = Session {
-            loaded: self,
-            weights: Arc::clone(weights),
-            workspace,
-            shape: Mutex::new(RunShape::new(&lengths)),
-            options,
-        };
+        let plan = loaded.plan(gpu, request)?;
+        let workspace = loaded.take_workspace(gpu, &plan)?;
+        let shape = RunShape::new(&vec![to_u32(steps); batch]);
+        let session = Session { loaded, workspace, shape, options };
         session.set_lengths(&vec![steps; batch])?;
+        if !session.workspace.has_zero_states {
+            session.set_states(None)?;
+        }
         Ok(session)
     }
 }
 
-impl Session<'_> {
+fn to_u32(steps: usize) -> u32 {
+    // The plan refused what does not fit.
+    u32::try_from(steps).unwrap_or(u32::MAX)
+}
+
+impl Session {
     /// Returns the bytes of the input buffer: f32 `[T, B, I]`, or u32 tokens `[T, B]`.
     pub fn input_bytes(&self) -> u64 {
         let request = &self.workspace.plan.request;
@@ -100,25 +100,37 @@ impl Session<'_> {
         (request.batch * steps * self.loaded.model.output_size()) as u64 * 4
     }
 
+    fn on_gpu(&self) -> Result<(&Gpu, &Weights)> {
+        self.loaded.on_gpu().ok_or_else(|| Error::device("session: expected a model on a GPU"))
+    }
+
     /// Sets how many steps of each row are valid; output beyond is 0.
     ///
     /// # Errors
-    /// `Shape` when there is not one length a row, or one is beyond T.
+    /// `Shape` when there is not one length a row, or one is beyond T (names the row).
     pub fn set_lengths(&self, lengths: &[usize]) -> Result<()> {
         let request = &self.workspace.plan.request;
-        if lengths.len() != request.batch || lengths.iter().any(|len| *len > request.steps) {
+        if lengths.len() != request.batch {
             return Err(Error::shape(format!(
-                "lengths: expected {} of at most {}, got {lengths:?}",
-                request.batch, request.steps
+                "lengths: expected one per sequence = {}, got {}",
+                request.batch,
+                lengths.len()
             )));
         }
-        let lengths: Vec<u32> =
-            lengths.iter().map(|len| u32::try_from(*len).unwrap_or(u32::MAX)).collect();
-        let (gpu, _) = self.loaded.on_gpu().ok_or_else(no_gpu)?;
+        if let Some((row, len)) = lengths.iter().enumerate().find(|(_, len)| **len > request.steps)
+        {
+            return Err(Error::shape(format!(
+                "lengths: expected at most T = {}, got {len} in row {row}",
+                request.steps
+            )));
+        }
+        let lengths: Vec<u32> = lengths.iter().map(|len| to_u32(*len)).collect();
+        let (gpu, _) = self.on_gpu()?;
         let buffer = &self.workspace.buffers[self.workspace.plan.lengths];
-        gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&lengths));
-        *self.shape.lock().map_err(|_| no_gpu())? = RunShape::new(&lengths);
-        Ok(())
+        gpu.scoped("lengths", || {
+            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&lengths));
+            Ok(())
+        })
     }
 
     /// Sets the initial states of the next `encode`; `None` makes them zero.
@@ -130,9 +142,30 @@ impl Session<'_> {
         if let Some(states) = states {
             states.check_fits(&self.loaded.model, batch)?;
         }
-        let (gpu, _) = self.loaded.on_gpu().ok_or_else(no_gpu)?;
-        run::write_states(gpu, self.loaded, &self.workspace, batch, states);
-        Ok(())
+        let (gpu, _) = self.on_gpu()?;
+        gpu.scoped("states", || {
+            run::write_states(gpu, &self.loaded, &self.workspace, batch, states);
+            Ok(())
+        })
+    }
+
+    /// Reads the final states of what was submitted last; waits for it, off the executor.
+    ///
+    /// # Errors
+    /// `Device` when the device fails.
+    pub async fn read_states(&self) -> Result<States> {
+        let (gpu, _) = self.on_gpu()?;
+        let layout = run::ReadLayout::of_states(&self.workspace.plan);
+        let (staging, index) = gpu.scoped("read states", || {
+            let staging = self.loaded.staging.take(gpu, layout.bytes());
+            let mut encoder =
+                gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            layout.encode(&self.workspace, &mut encoder, &staging);
+            Ok((staging, gpu.queue.submit([encoder.finish()])))
+        })?;
+        let values = read_back(gpu, &staging, layout.bytes(), index, Wait::Yielding).await?;
+        self.loaded.staging.give(gpu, staging);
+        Ok(layout.states(&self.loaded, self.workspace.plan.request.batch, &values))
     }
 
     /// Records the network into `encoder`: `input` to `output`, both buffers of the caller with
@@ -148,22 +181,17 @@ impl Session<'_> {
     ) -> Result<()> {
         check_buffer("input", input, self.input_bytes())?;
         check_buffer("output", output, self.output_bytes())?;
-        let (gpu, _) = self.loaded.on_gpu().ok_or_else(no_gpu)?;
-        let shape = self.shape.lock().map_err(|_| no_gpu())?;
+        let (gpu, weights) = self.on_gpu()?;
         let workspace = &self.workspace;
         gpu.scoped("encode", || {
             run::encode_start(workspace, encoder);
-            let external = External { weights: &self.weights, input, output };
+            let external = External {
+                weights,
+                input: (input, self.input_bytes()),
+                output: (output, self.output_bytes()),
+            };
             let range = 0..workspace.plan.ops.len();
-            encode(
-                gpu,
-                workspace,
-                encoder,
-                &shape,
-                range,
-                self.options.carry_state,
-                Some(external),
-            )?;
+            encode(gpu, workspace, encoder, &self.shape, range, true, Some(external))?;
             if self.options.carry_state {
                 self.carry(encoder);
             }
@@ -195,17 +223,13 @@ impl Session<'_> {
         input: &wgpu::Buffer,
         output: &wgpu::Buffer,
     ) -> Result<wgpu::SubmissionIndex> {
-        let (gpu, _) = self.loaded.on_gpu().ok_or_else(no_gpu)?;
+        let (gpu, _) = self.on_gpu()?;
         let mut encoder =
             gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         self.encode(&mut encoder, input, output)?;
         count(&self.loaded.engine.shared.counts.submits);
-        Ok(gpu.queue.submit([encoder.finish()]))
+        gpu.scoped("submit", || Ok(gpu.queue.submit([encoder.finish()])))
     }
-}
-
-fn no_gpu() -> Error {
-    Error::device("session: its device is gone")
 }
 
 fn check_buffer(name: &str, buffer: &wgpu::Buffer, bytes: u64) -> Result<()> {

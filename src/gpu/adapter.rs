@@ -187,7 +187,5 @@ async fn open_adapter(adapter: &wgpu::Adapter, options: &EngineOptions) -> Resul
     let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| {
         Error::device(format!("adapter {} ({}): {e}", info.name, info.backend)).with_source(e)
     })?;
-    let gpu = Gpu::new(device, queue, info, options, true)?;
-    gpu.watch();
-    Ok(gpu)
+    Gpu::new(device, queue, info, options, true)
 }

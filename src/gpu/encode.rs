@@ -4,12 +4,12 @@ use super::{Gpu, Weights, Workspace};
 use crate::error::Result;
 use crate::plan::{Op, RunShape};
 
-/// The caller's buffers of an embedded run.
+/// The caller's buffers of an embedded run, with the bytes of each that are bound.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct External<'a> {
     pub(crate) weights: &'a Weights,
-    pub(crate) input: &'a wgpu::Buffer,
-    pub(crate) output: &'a wgpu::Buffer,
+    pub(crate) input: (&'a wgpu::Buffer, u64),
+    pub(crate) output: (&'a wgpu::Buffer, u64),
 }
 
 /// Records the operations `range` of a plan, all dispatches in one pass.
@@ -71,9 +71,7 @@ fn late_groups(
         .iter()
         .enumerate()
         .map(|(index, group)| match (group, external) {
-            (None, Some(e)) => {
-                workspace.group(gpu, e.weights, index, Some((e.input, e.output))).map(Some)
-            }
+            (None, Some(e)) => workspace.group(gpu, e.weights, index, Some(e)).map(Some),
             _ => Ok(None),
         })
         .collect()

@@ -51,7 +51,7 @@ impl Gpu {
         queue: wgpu::Queue,
         info: wgpu::AdapterInfo,
         options: &EngineOptions,
-        measure: bool,
+        is_owned: bool,
     ) -> Result<Self> {
         if info.backend == wgpu::Backend::Noop {
             return Err(Error::unsupported(
@@ -70,7 +70,11 @@ impl Gpu {
             max_steps: 1 << 20,
             is_software,
             loop_limit: None,
-            flops_per_submit: if is_software { u64::MAX } else { HARDWARE_FLOPS_PER_SUBMIT },
+            flops_per_submit: options.flops_per_submit.unwrap_or(if is_software {
+                u64::MAX
+            } else {
+                HARDWARE_FLOPS_PER_SUBMIT
+            }),
         };
         let mut gpu = Self {
             device,
@@ -82,7 +86,8 @@ impl Gpu {
             turn: Arc::default(),
             fault: Arc::default(),
         };
-        if measure {
+        if is_owned {
+            gpu.watch();
             gpu.caps.loop_limit = canary::loop_limit(&gpu)?;
         } else if is_software {
             // Not measured: a borrowed device is not submitted to behind its owner's back.
@@ -96,16 +101,15 @@ impl Gpu {
         self.clone()
     }
 
-    /// Keeps late errors for the next call instead of a panic. For devices that we own.
+    /// Keeps a device loss for the next call, and late errors from ending the process. For devices
+    /// that we own.
     fn watch(&self) {
         let fault = Arc::clone(&self.fault);
         self.device.set_device_lost_callback(move |reason, text| {
             keep(&fault, format!("device lost ({reason:?}): {text}"));
         });
-        let fault = Arc::clone(&self.fault);
-        self.device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            keep(&fault, error.to_string());
-        }));
+        // Our own calls are scoped; what arrives here is late news, not a reason to end later runs.
+        self.device.on_uncaptured_error(Arc::new(|error: wgpu::Error| log::error!("{error}")));
     }
 
     /// Names adapter and backend, for messages.
@@ -151,8 +155,8 @@ impl Gpu {
     }
 
     /// Waits until no other thread uses this device, where that matters: wgpu's GL backend has one
-    /// context per adapter and panics when a thread waits more than six seconds for it, which a
-    /// compilation in another thread can cause. Other backends need no turn and get `None`.
+    /// context per adapter and panics when a thread waits long for it (six seconds on EGL, one on
+    /// WGL), which a compilation in another thread can cause. Other backends need no turn and get `None`.
     pub(crate) fn exclusive(&self) -> Option<std::sync::MutexGuard<'_, ()>> {
         let is_gl = self.info.backend == wgpu::Backend::Gl;
         // The lock guards no data, so a panic elsewhere leaves nothing half-done.

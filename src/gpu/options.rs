@@ -42,6 +42,9 @@ pub struct EngineOptions {
     /// release builds, where it costs 5-30 % of loads and up to 2.5 times in barrier loops on
     /// llvmpipe.
     pub checked_shaders: Option<bool>,
+    /// Floating-point operations after which a run goes on in another submit, so that no driver
+    /// watchdog ends it. Default: 10¹¹ on hardware, no limit on software adapters.
+    pub flops_per_submit: Option<u64>,
     /// Fills fresh device memory with NaN instead of leaving it zero, so that a read of something
     /// never written shows in the result. For tests; costs an upload of every buffer. Default false.
     pub poison_memory: bool,

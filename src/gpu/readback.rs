@@ -55,24 +55,38 @@ pub(crate) async fn read_back<T: bytemuck::Pod>(
 /// Waits until submission `index` is done; by then its map requests have been answered.
 #[cfg(not(target_arch = "wasm32"))]
 async fn poll(gpu: &Gpu, index: wgpu::SubmissionIndex, wait: Wait) -> Result<()> {
-    let until = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
-    let polled = match wait {
-        Wait::Blocking => {
+    if wait == Wait::Blocking {
+        return poll_rounds(gpu, index);
+    }
+    let waiting = gpu.clone();
+    let (sender, receiver) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("wgpu-rnn wait".into())
+        // The receiver is gone only when the caller dropped the future.
+        .spawn(move || sender.send(poll_rounds(&waiting, index)))
+        .map_err(|e| gpu.device_error("readback: no thread to wait on").with_source(e))?;
+    receiver.await.map_err(|_| gpu.device_error("readback: the waiting thread died"))?
+}
+
+/// One round of waiting: GL holds the device for its length, and gives up after two seconds anyway.
+#[cfg(not(target_arch = "wasm32"))]
+const ROUND: std::time::Duration = std::time::Duration::from_millis(500);
+
+#[cfg(not(target_arch = "wasm32"))]
+fn poll_rounds(gpu: &Gpu, index: wgpu::SubmissionIndex) -> Result<()> {
+    loop {
+        let until =
+            wgpu::PollType::Wait { submission_index: Some(index.clone()), timeout: Some(ROUND) };
+        let polled = {
             let _turn = gpu.exclusive();
             gpu.device.poll(until)
+        };
+        match polled {
+            Ok(_) => return Ok(()),
+            Err(wgpu::PollError::Timeout) => gpu.check_alive()?,
+            Err(error) => return Err(gpu.device_error(&error).with_source(error)),
         }
-        Wait::Yielding => {
-            let waiting = gpu.clone();
-            let (sender, receiver) = oneshot::channel();
-            // The receiver is gone only when the caller dropped the future.
-            std::thread::spawn(move || {
-                let _turn = waiting.exclusive();
-                sender.send(waiting.device.poll(until))
-            });
-            receiver.await.map_err(|_| gpu.device_error("readback: the waiting thread died"))?
-        }
-    };
-    polled.map(|_| ()).map_err(|e| gpu.device_error(&e).with_source(e))
+    }
 }
 
 #[cfg(target_arch = "wasm32")]
@@ -104,12 +118,12 @@ impl Staging {
     }
 
     /// Gives a buffer back, unmapped.
-    pub(crate) fn give(&self, buffer: wgpu::Buffer) {
-        if let Ok(mut free) = self.free.lock() {
+    pub(crate) fn give(&self, gpu: &Gpu, buffer: wgpu::Buffer) {
+        let dropped = self.free.lock().ok().and_then(|mut free| {
             free.push(buffer);
-            if free.len() > KEPT {
-                free.remove(0);
-            }
-        }
+            (free.len() > KEPT).then(|| free.remove(0))
+        });
+        let _turn = gpu.exclusive();
+        drop(dropped);
     }
 }

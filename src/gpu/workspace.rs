@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::pipelines::Pipeline;
-use super::{Gpu, Weights};
+use super::{External, Gpu, Weights};
 use crate::error::Result;
 use crate::kernel::Access;
 use crate::kernel::uniforms::Step;
@@ -44,7 +44,7 @@ impl Workspace {
             let buffers: Vec<_> =
                 plan.buffers.iter().map(|b| gpu.buffer(&b.label, b.bytes, usage)).collect();
             if gpu.poison {
-                poison(gpu, &buffers);
+                poison(gpu, &plan, &buffers);
             }
             let uniforms =
                 gpu.buffer_with("uniforms", &plan.uniforms, wgpu::BufferUsages::UNIFORM)?;
@@ -71,13 +71,13 @@ impl Workspace {
         })
     }
 
-    /// Makes the bind group of call `index`; `external` = (input, output) buffers of the caller.
+    /// Makes the bind group of call `index`; `external` holds the caller's buffers.
     pub(super) fn group(
         &self,
         gpu: &Gpu,
         weights: &Weights,
         index: usize,
-        external: Option<(&wgpu::Buffer, &wgpu::Buffer)>,
+        external: Option<External<'_>>,
     ) -> Result<wgpu::BindGroup> {
         let call = &self.plan.calls[index];
         let mut slots = call.slots.iter();
@@ -92,7 +92,7 @@ impl Workspace {
                     let missing =
                         || gpu.device_error(format!("{}: no buffer for {name}", call.variant));
                     let slot = slots.next().ok_or_else(missing)?;
-                    self.resolve(*slot, weights, external)?.ok_or_else(missing)?.as_entire_binding()
+                    self.resolve(*slot, weights, external)?.ok_or_else(missing)?
                 }
             };
             entries.push(wgpu::BindGroupEntry { binding, resource });
@@ -108,20 +108,24 @@ impl Workspace {
         &'a self,
         slot: Slot,
         weights: &'a Weights,
-        external: Option<(&'a wgpu::Buffer, &'a wgpu::Buffer)>,
-    ) -> Result<Option<&'a wgpu::Buffer>> {
+        external: Option<External<'a>>,
+    ) -> Result<Option<wgpu::BindingResource<'a>>> {
+        let part = |(buffer, bytes): (&'a wgpu::Buffer, u64)| window(buffer, 0, bytes);
         Ok(match slot {
-            Slot::Buffer(id) => self.buffers.get(id),
-            Slot::Weight(id) => Some(weights.get(id)?),
-            Slot::ExternalInput => external.map(|(input, _)| input),
-            Slot::ExternalOutput => external.map(|(_, output)| output),
+            Slot::Buffer(id) => self.buffers.get(id).map(wgpu::Buffer::as_entire_binding),
+            Slot::Weight(id) => Some(weights.get(id)?.as_entire_binding()),
+            Slot::ExternalInput => external.map(|e| part(e.input)),
+            Slot::ExternalOutput => external.map(|e| part(e.output)),
         })
     }
 }
 
 /// Fills buffers with NaN, so that a read of what was never written shows.
-fn poison(gpu: &Gpu, buffers: &[wgpu::Buffer]) {
-    for buffer in buffers {
+fn poison(gpu: &Gpu, plan: &Plan, buffers: &[wgpu::Buffer]) {
+    for (buffer, described) in buffers.iter().zip(&plan.buffers) {
+        if described.keeps_zero_padding {
+            continue;
+        }
         let words = usize::try_from(buffer.size() / 4).unwrap_or(0);
         gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&vec![f32::NAN; words]));
     }

@@ -170,6 +170,14 @@ impl Model {
     }
 
     fn check(&self) -> Result<()> {
+        if let Input::Embedding { table } = &self.input
+            && table.shape().len() != 2
+        {
+            return Err(Error::weights(format!(
+                "embedding weight: expected [V, E], got {:?}",
+                table.shape()
+            )));
+        }
         spec::check_chain(
             &self.input.spec(),
             &self.layers.iter().map(|layer| layer.spec().clone()).collect::<Vec<_>>(),

@@ -69,10 +69,27 @@ impl<'a> Builder<'a> {
             rows = self.layer(index, spec, rows, gates, ys[index % 2])?;
         }
         self.output(rows)?;
+        self.check_readback()?;
         Ok(self.plan)
     }
 
-    // ---- parts ----
+    /// Everything that a run may read back goes through one staging buffer.
+    fn check_readback(&self) -> Result<()> {
+        if self.plan.request.external.is_some() {
+            return Ok(());
+        }
+        let size = |id: usize| self.plan.buffers[id].bytes;
+        let states = self.plan.layers.iter().map(|l| size(l.h_n) + l.c_0.map_or(0, size));
+        let bytes = states.sum::<u64>() + size(self.plan.output.buffer);
+        if bytes > self.caps.max_buffer {
+            return Err(Error::limit(format!(
+                "results: expected at most {} bytes in one buffer, got {bytes} for B = {}, T = {} \
+                 (use smaller batches)",
+                self.caps.max_buffer, self.batch, self.steps
+            )));
+        }
+        Ok(())
+    }
 
     pub(super) fn buffer(&mut self, label: &str, axes: &[u64]) -> Result<usize> {
         let bytes = axes.iter().try_fold(1u64, |n, axis| n.checked_mul(*axis)).unwrap_or(u64::MAX);
@@ -85,7 +102,11 @@ impl<'a> Builder<'a> {
                 self.batch, self.steps
             )));
         }
-        self.plan.buffers.push(BufferPlan { label: label.into(), bytes });
+        self.plan.buffers.push(BufferPlan {
+            label: label.into(),
+            bytes,
+            keeps_zero_padding: false,
+        });
         Ok(self.plan.buffers.len() - 1)
     }
 
@@ -109,8 +130,20 @@ impl<'a> Builder<'a> {
         Ok(self.plan.calls.len() - 1)
     }
 
-    pub(super) fn dispatch(&mut self, call: usize, grid: Grid) {
+    pub(super) fn dispatch(&mut self, call: usize, grid: Grid) -> Result<()> {
+        let widest = match grid {
+            Grid::Fixed(groups) => groups.into_iter().max().unwrap_or(0),
+            Grid::ChunkRows { x_z, .. } | Grid::StepRows { x_z, .. } => x_z[0].max(x_z[1]),
+            Grid::Tiles { z, .. } => z,
+        };
+        if widest > self.caps.max_workgroups {
+            return Err(Error::limit(format!(
+                "{}: expected at most {} workgroups along one axis, got {widest}",
+                self.plan.calls[call].variant, self.caps.max_workgroups
+            )));
+        }
         self.plan.ops.push(Op::Dispatch { call, grid, for_states: false });
+        Ok(())
     }
 
     fn input(&mut self) -> Result<Rows> {
@@ -125,6 +158,7 @@ impl<'a> Builder<'a> {
                     return Ok(rows(Slot::ExternalInput));
                 }
                 let x = self.buffer("x", &[steps, batch, axis(width), 4])?;
+                self.plan.buffers[x].keeps_zero_padding = true;
                 self.copy_rows(
                     (Slot::ExternalInput, layout),
                     (Slot::Buffer(x), Layout::TimeMajor),
@@ -193,8 +227,7 @@ impl<'a> Builder<'a> {
         let slots = vec![source, Slot::Buffer(self.plan.lengths), target];
         let call = self.call(Variant::of(Kernel::CopyRows), slots, &block)?;
         let groups = [ceil_div(to_u32(values)?, 64), narrow(grid_y)?, narrow(z)?];
-        self.dispatch(call, Grid::Fixed(groups));
-        Ok(())
+        self.dispatch(call, Grid::Fixed(groups))
     }
 }
 

@@ -15,7 +15,7 @@ pub struct DeviceCaps {
     pub max_invocations: u32,
     /// Alignment of dynamic uniform offsets.
     pub uniform_align: u32,
-    /// Bytes that one uniform buffer may have in all (its bindings are small).
+    /// Time steps that one run may have.
     pub max_steps: u32,
     /// Whether the adapter is a software rasteriser on the CPU.
     pub is_software: bool,

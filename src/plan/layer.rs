@@ -16,7 +16,7 @@ const LOOP_MARGIN: u32 = 5_000;
 const RESIDENT_FLOPS: u64 = 10_000_000_000;
 
 impl Builder<'_> {
-    /// Steps of gates_x held at once by the layer that needs the most, and the bytes of a step.
+    /// Bytes of gates_x that one time step of a layer needs.
     fn gates_step_bytes(&self, spec: &LayerSpec) -> u64 {
         let columns = axis(spec.cell.gates() * padded(spec.hidden_size));
         columns * 4 * u64::from(self.batch) * axis(spec.direction.count())
@@ -117,7 +117,7 @@ impl Builder<'_> {
                 _ => self.per_step(index, spec, &choice, recur, (gates, y), &buffers)?,
             }
             let flops = step_flops(spec, self.batch).saturating_mul(u64::from(count));
-            self.plan.ops.push(Op::MaySubmit { flops });
+            self.plan.ops.push(Op::MaySubmit { first, flops });
             first += count;
         }
         self.final_states(spec, y, &buffers)?;
@@ -156,8 +156,7 @@ impl Builder<'_> {
             variant.overrides = vec![("WG_X", 8), ("WG_Y", 8)];
             let call = self.call(variant, vec![weight, bias, lengths, rows.slot, c], &block)?;
             let x_z = [ceil_div(columns4, 8), z];
-            self.dispatch(call, Grid::ChunkRows { x_z, first, count, per_group: 8 });
-            return Ok(());
+            return self.dispatch(call, Grid::ChunkRows { x_z, first, count, per_group: 8 });
         }
         let is_gather = index == 0 && vocab > 0;
         let (a, tokens) = if is_gather {
@@ -192,11 +191,10 @@ impl Builder<'_> {
         } else {
             Grid::ChunkRows { x_z, first: block.first_step, count: block.step_count, per_group }
         };
-        self.dispatch(call, grid);
-        Ok(())
+        self.dispatch(call, grid)
     }
 
-    fn check_loops(&self, what: &str, iterations: u64) -> Result<()> {
+    pub(super) fn check_loops(&self, what: &str, iterations: u64) -> Result<()> {
         match self.caps.loop_limit {
             Some(limit) if iterations + u64::from(LOOP_MARGIN) > u64::from(limit) => {
                 Err(Error::limit(format!(
@@ -282,7 +280,7 @@ impl Builder<'_> {
             let block = Recur { first_step: first, step_count: count, ..recur };
             let call = self.call(variant.clone(), slots.clone(), &block)?;
             let grid = Grid::Tiles { first, per_group: choice.tile(), z: recur.directions };
-            self.dispatch(call, grid);
+            self.dispatch(call, grid)?;
             first += count;
         }
         Ok(())

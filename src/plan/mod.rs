@@ -99,6 +99,8 @@ pub struct BufferPlan {
     pub label: String,
     /// Its size.
     pub bytes: u64,
+    /// Whether its padding must be zero from the start, because nothing writes it.
+    pub keeps_zero_padding: bool,
 }
 
 /// One kernel with its bindings.
@@ -171,6 +173,8 @@ pub enum Op {
     },
     /// Here a long run may be cut into submits.
     MaySubmit {
+        /// First step of the work: none is done when every sequence is shorter.
+        first: u32,
         /// Work since the last such place, in floating-point operations.
         flops: u64,
     },
@@ -316,18 +320,22 @@ impl Plan {
         count
     }
 
-    /// Returns the places where a run is cut into submits when one may hold `limit` operations.
-    pub fn submit_cuts(&self, limit: u64) -> Vec<usize> {
+    /// Returns the places where a run is cut into submits, so that none holds more than `limit`
+    /// operations (or one chunk, where that alone is more).
+    pub fn submit_cuts(&self, shape: &RunShape, limit: u64) -> Vec<usize> {
         let mut cuts = Vec::new();
-        let mut sum = 0u64;
+        let (mut sum, mut last) = (0u64, None);
         for (index, op) in self.ops.iter().enumerate() {
-            if let Op::MaySubmit { flops } = op {
-                sum = sum.saturating_add(*flops);
-                if sum > limit {
-                    cuts.push(index);
-                    sum = 0;
-                }
+            let Op::MaySubmit { first, flops } = op else { continue };
+            if *first >= shape.max_len() {
+                continue;
             }
+            if let (Some(place), true) = (last, sum.saturating_add(*flops) > limit) {
+                cuts.push(place);
+                sum = 0;
+            }
+            sum = sum.saturating_add(*flops);
+            last = Some(index);
         }
         cuts
     }

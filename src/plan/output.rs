@@ -39,7 +39,10 @@ impl Builder<'_> {
         let axes = [u64::from(steps), batch, axis(out), 4];
         let logits = self.buffer("output", &axes)?;
         // Rows of the product go along y.
-        let most = (self.caps.max_workgroups.saturating_mul(8) / self.batch.max(1)).max(1);
+        let by_grid = u64::from(self.caps.max_workgroups) * 8 / batch.max(1);
+        let step_flops = (2 * axis(width) * axis(out)).saturating_mul(batch).max(1);
+        let by_work = self.caps.flops_per_submit / step_flops;
+        let most = narrow(by_grid.min(by_work).clamp(1, u64::from(steps.max(1))))?;
         let mut first = 0;
         while first < steps {
             let count = most.min(steps - first);
@@ -63,6 +66,8 @@ impl Builder<'_> {
                 Slot::Buffer(logits),
             ];
             self.gemm(block, slots, if last_only { 2 } else { 1 }, false, 1)?;
+            let flops = step_flops.saturating_mul(u64::from(count));
+            self.plan.ops.push(Op::MaySubmit { first, flops });
             first += count;
         }
         if head.activation != Activation::None {
@@ -73,6 +78,7 @@ impl Builder<'_> {
     }
 
     fn activate(&mut self, head: HeadSpec, logits: usize, steps: u32) -> Result<()> {
+        self.check_loops("output function", axis(head.output_size) / 32 + 64)?;
         let rows = u64::from(steps) * u64::from(self.batch);
         let grid_x = rows.min(u64::from(self.caps.max_workgroups)).max(1);
         let kind = match head.activation {
@@ -92,7 +98,6 @@ impl Builder<'_> {
         let mut variant = Variant::of(Kernel::Activate);
         variant.overrides = vec![("KIND", kind)];
         let call = self.call(variant, vec![Slot::Buffer(logits)], &block)?;
-        self.dispatch(call, Grid::Fixed([narrow(grid_x)?, narrow(rows.div_ceil(grid_x))?, 1]));
-        Ok(())
+        self.dispatch(call, Grid::Fixed([narrow(grid_x)?, narrow(rows.div_ceil(grid_x))?, 1]))
     }
 }

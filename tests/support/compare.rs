@@ -10,7 +10,8 @@ pub(crate) fn first_fault(got: &[f64], want: &[f64], atol: f64, rtol: f64) -> Op
     }
     got.iter().zip(want).enumerate().find_map(|(i, (got, want))| {
         let diff = (got - want).abs();
-        let close = diff <= atol + rtol * want.abs();
+        let is_same = got.to_bits() == want.to_bits();
+        let close = is_same || (want.is_finite() && diff <= atol + rtol * want.abs());
         (!close).then(|| format!("value {i}: expected {want}, got {got} (off by {diff:.3e})"))
     })
 }
