@@ -184,6 +184,20 @@ fn resident_workgroups_fit_webgpu_default_limits() {
 }
 
 #[test]
+fn tiles_fill_the_device_before_they_grow() {
+    let tile = |batch, at_once| {
+        let caps = DeviceCaps { workgroups_at_once: at_once, ..DeviceCaps::webgpu_default() };
+        let request = request(batch, 10, Strategy::Resident);
+        let plan = Plan::new(&network(Cell::Lstm, 8, 64), request, &caps).expect("fits");
+        plan.choices[0].tile()
+    };
+    assert_eq!(tile(8, 2), 4);
+    assert_eq!(tile(8, 1), 8);
+    assert_eq!(tile(16, 32), 1);
+    assert_eq!(tile(4096, 32), 8);
+}
+
+#[test]
 fn sizes_beyond_the_device_are_limit_errors() {
     let caps = DeviceCaps::webgpu_default();
     let fails = |network: &NetworkSpec, batch, steps| {

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::LoadedModel;
+use super::{LoadedModel, run};
 use crate::error::Result;
-use crate::plan::{PlanRequest, RunShape};
+use crate::plan::RunShape;
 
 impl LoadedModel {
     /// Describes the plan for a shape: strategy per layer, dispatches, bytes, and why a faster path
@@ -26,9 +26,7 @@ impl LoadedModel {
                 writeln!(text, "strategy    CPU path, {threads} threads over tiles of sequences");
             return Ok(text);
         };
-        let strategy = loaded.engine.shared.strategy;
-        let request = PlanRequest { batch, steps, strategy, external: None };
-        let plan = loaded.plan(gpu, request)?;
+        let plan = run::plan(loaded, gpu, batch, steps)?;
         for (index, (choice, spec)) in plan.choices.iter().zip(&loaded.network.layers).enumerate() {
             let _ = writeln!(
                 text,

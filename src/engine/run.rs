@@ -101,7 +101,8 @@ fn cut(loaded: &Loaded, gpu: &Gpu, batch: usize, steps: usize) -> Result<Cut> {
     }
 }
 
-fn plan(loaded: &Loaded, gpu: &Gpu, rows: usize, steps: usize) -> Result<Arc<Plan>> {
+/// Returns the plan that a run of `rows` sequences of up to `steps` steps uses.
+pub(super) fn plan(loaded: &Loaded, gpu: &Gpu, rows: usize, steps: usize) -> Result<Arc<Plan>> {
     let strategy = loaded.engine.shared.strategy;
     let exact = PlanRequest { batch: rows, steps, strategy, external: None };
     let roomy = PlanRequest { steps: steps_capacity(steps), ..exact };

@@ -26,7 +26,7 @@ pub(crate) use weights::Weights;
 pub(crate) use workspace::Workspace;
 
 use crate::error::{Error, Result};
-use crate::plan::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT};
+use crate::plan::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT, HARDWARE_WORKGROUPS};
 use pipelines::Pipelines;
 
 /// An open device with what all networks on it share.
@@ -68,6 +68,7 @@ impl Gpu {
             max_invocations: limits.max_compute_invocations_per_workgroup,
             uniform_align: limits.min_uniform_buffer_offset_alignment,
             max_steps: 1 << 20,
+            workgroups_at_once: if is_software { cores() } else { HARDWARE_WORKGROUPS },
             is_software,
             loop_limit: None,
             flops_per_submit: options.flops_per_submit.unwrap_or(if is_software {
@@ -201,6 +202,11 @@ impl Gpu {
         buffer.unmap();
         Ok(buffer)
     }
+}
+
+fn cores() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(cores).unwrap_or(u32::MAX)
 }
 
 fn keep(fault: &Mutex<Option<String>>, text: String) {

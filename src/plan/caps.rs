@@ -17,6 +17,8 @@ pub struct DeviceCaps {
     pub uniform_align: u32,
     /// Time steps that one run may have.
     pub max_steps: u32,
+    /// Workgroups that run side by side: processor cores for a software adapter, else a guess.
+    pub workgroups_at_once: u32,
     /// Whether the adapter is a software rasteriser on the CPU.
     pub is_software: bool,
     /// Loop iterations an invocation may run, where the driver ends loops early.
@@ -36,12 +38,16 @@ impl DeviceCaps {
             max_invocations: 256,
             uniform_align: 256,
             max_steps: 1 << 16,
+            workgroups_at_once: HARDWARE_WORKGROUPS,
             is_software: false,
             loop_limit: None,
             flops_per_submit: HARDWARE_FLOPS_PER_SUBMIT,
         }
     }
 }
+
+/// Cores of a mid-size GPU, where nothing was measured.
+pub const HARDWARE_WORKGROUPS: u32 = 32;
 
 /// Work of one submit on hardware: half a second at 200 GFLOP/s, a quarter of the shortest usual
 /// watchdog (Windows: 2 s).

@@ -14,7 +14,7 @@ mod layer;
 mod output;
 mod strategy;
 
-pub use caps::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT};
+pub use caps::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT, HARDWARE_WORKGROUPS};
 pub use strategy::{LayerChoice, Strategy};
 
 use crate::batch::Layout;

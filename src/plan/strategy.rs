@@ -162,12 +162,16 @@ fn resident(
         ));
     }
     let fitting = u32::try_from(fitting).unwrap_or(u32::MAX);
-    let rows = tile_for(batch.min(fitting));
+    // Tiles that fill the device come before tiles that share weight loads: on llvmpipe (two
+    // cores, 2026-11-23) an LSTM of 256 units, B = 8, took 30.9 ms for 32 steps in one tile of eight
+    // rows and 22.0 ms in two of four.
+    let directions = u32::try_from(spec.direction.count()).unwrap_or(1);
+    let share = ceil_div(batch.saturating_mul(directions), caps.workgroups_at_once.max(1)).max(1);
+    let rows = tile_for(batch.min(fitting).min(share));
     let x = units4.next_power_of_two().min(if caps.is_software { 32 } else { 128 });
     let most = (caps.max_invocations / x).min(fitting / rows.rows());
     let wanted = ceil_div(batch, rows.rows());
-    // Few, large tiles share weight loads; many, small tiles fill the chip. 8 rows a tile is the
-    // middle that needs no calibration.
-    let y = wanted.min(most).min(8 / rows.rows().min(8)).max(1);
+    // Beyond 8 rows a tile gains little: a middle that needs no calibration.
+    let y = wanted.min(most).min(ceil_div(share, rows.rows())).min(8 / rows.rows()).max(1);
     Ok(LayerChoice { strategy: Strategy::Resident, rows, workgroup: [x, y], reason: String::new() })
 }
