@@ -120,7 +120,11 @@ pub fn compare_output(got: &crate::Output, want: &ReferenceOutput<f64>) -> Diffe
         }
     }
     parts.into_iter().fold(Difference { max_abs: 0.0, fault: None }, |all, part| Difference {
-        max_abs: if part.max_abs.is_nan() { f64::NAN } else { all.max_abs.max(part.max_abs) },
+        max_abs: if all.max_abs.is_nan() || part.max_abs.is_nan() {
+            f64::NAN
+        } else {
+            all.max_abs.max(part.max_abs)
+        },
         fault: all.fault.or(part.fault),
     })
 }

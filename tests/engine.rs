@@ -85,7 +85,8 @@ fn explain_names_strategy_and_reason() {
 
 #[test]
 fn a_missing_adapter_is_named_with_those_that_are_there() {
-    for device in [DeviceChoice::Name("no such card".into()), DeviceChoice::Index(99)] {
+    let names = ["no such card", ""].map(|name| DeviceChoice::Name(name.into()));
+    for device in names.into_iter().chain([DeviceChoice::Index(99)]) {
         let options = EngineOptions { device, ..EngineOptions::default() };
         let error = pollster::block_on(Engine::with_options(&options)).expect_err("none");
         assert_eq!(error.kind(), ErrorKind::Device);

@@ -163,7 +163,10 @@ fn module_names_are_kept_on_saving() {
         list.push(("net.decoder.weight".into(), vec![5, 3]));
         list.push(("net.decoder.bias".into(), vec![5]));
         list.push(("net.tok_emb.weight".into(), vec![7, 2]));
-        let model = load(&borrow(&list)).expect(prefix);
+        let mut model = load(&borrow(&list)).expect(prefix);
+        let guesses = std::mem::take(&mut model.info.guesses);
+        let want = ["net.tok_emb taken as the embedding", "net.decoder taken as the output layer"];
+        assert_eq!(guesses, want);
         let mut names: Vec<_> = model.tensors().into_iter().map(|t| t.name).collect();
         let mut want: Vec<_> = list.iter().map(|(name, _)| name.clone()).collect();
         names.sort();
@@ -268,6 +271,20 @@ fn modules_stack_in_natural_order() {
         Model::from_safetensors(&model.to_safetensors().expect("ok"), &LoadOptions::default());
     assert_eq!(again.expect("a model").layers(), model.layers());
 
+    // Names that say nothing of the order: the sizes decide, where they can.
+    let mut list = layer("encoder.", 4, 3, 7);
+    list.extend(layer("decoder.", 4, 7, 5));
+    let model = load(&borrow(&list)).expect("one order fits");
+    assert_eq!(model.layers()[0].spec().input_size, 3);
+    let mut list = layer("encoder.", 4, 7, 7);
+    list.extend(layer("decoder.", 4, 7, 7));
+    assert_eq!(
+        load(&borrow(&list)).expect_err("two orders fit"),
+        "weights: expected recurrent modules that follow each other, got decoder takes 7 and gives \
+         7; encoder takes 7 and gives 7 (several orders fit: name them by number, or state the \
+         layers in the metadata)"
+    );
+
     let mut list = layer("a.", 4, 3, 2);
     list.extend(layer("b.", 4, 3, 2));
     assert_eq!(
@@ -275,6 +292,39 @@ fn modules_stack_in_natural_order() {
         "weights: expected recurrent modules that follow each other, got a takes 3 and gives 2; \
          b takes 3 and gives 2"
     );
+}
+
+#[test]
+fn what_shapes_leave_open_is_said() {
+    let guesses =
+        |list: &[(String, Vec<usize>)]| load(&borrow(list)).expect("a model").info.guesses;
+    assert_eq!(
+        guesses(&layer("rnn.", 1, 3, 4)),
+        [
+            "rnn taken as rnn-tanh (rnn-relu has the same shapes: --cell rnn-relu)",
+            "no output layer found, the output is the last layer's"
+        ]
+    );
+    let mut list = layer("", 3, 3, 4);
+    list.push(("final.weight".into(), vec![3, 4]));
+    assert_eq!(
+        guesses(&list),
+        [
+            "the layers taken as gru (gru-reset-before has the same shapes: --cell \
+             gru-reset-before)",
+            "final taken as the output layer"
+        ]
+    );
+    let mut square = layer("gru.", 3, 4, 6);
+    square.push(("attn.weight".into(), vec![6, 6]));
+    square.push(("attn.bias".into(), vec![6]));
+    assert!(
+        load(&borrow(&square)).expect_err("refused").starts_with("attn.weight: expected an output")
+    );
+    let mut square = layer("gru.", 3, 4, 6);
+    square.push(("input_proj.weight".into(), vec![4, 4]));
+    let error = load(&borrow(&square)).expect_err("refused");
+    assert!(error.starts_with("input_proj.weight: expected an embedding"), "{error}");
 }
 
 #[test]

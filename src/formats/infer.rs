@@ -7,10 +7,13 @@
 //! recurrent   [module.]{weight_ih,weight_hh,bias_ih,bias_hh,weight_hr}_l{n}[_reverse]
 //! sizes       weight_hh [G·H, R]; with weight_hr [P, H]: R = P, else H = R
 //! cell        G = 4 lstm, 3 gru, 1 rnn-tanh, unless the options name another with the same G
-//! stack       several recurrent modules follow each other in natural name order (lstm2 < lstm10)
+//! stack       several recurrent modules: by number (lstm2 < lstm10) where names differ in nothing
+//!             else, else the one order in which their sizes chain
 //! embedding   X.weight [V, E], E = the first layer's input, no bias: named *emb*, or the only one
 //! head        X.weight [O, width] (+ X.bias [O]), width = the last layer's output
 //! ```
+//! What shapes leave open is never decided in silence: it stands in [`ModelInfo::guesses`], and a
+//! square matrix under a name that says nothing is refused, since it may be any layer at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,7 +50,7 @@ pub(super) fn infer(table: &Table<'_>, options: &LoadOptions) -> Result<Descript
     let width = layers.last().map_or(0, |layer| layer.spec.output_size());
     let heads = head_candidates(table, width);
     let embedding = find_embedding(table, input_size, &heads, options)?;
-    let head = find_head(&heads, embedding.as_deref(), options)?;
+    let head = find_head(table, &heads, embedding.as_deref(), options)?;
     let input = match &embedding {
         None => InputSpec::Dense { size: input_size },
         Some(module) => {
@@ -55,7 +58,8 @@ pub(super) fn infer(table: &Table<'_>, options: &LoadOptions) -> Result<Descript
             InputSpec::Embedding { vocab, size: input_size }
         }
     };
-    let info = ModelInfo::default();
+    let guesses = guesses(&layers, embedding.as_deref(), head.as_ref(), options);
+    let info = ModelInfo { guesses, ..ModelInfo::default() };
     Ok(Description { input, embedding: embedding.unwrap_or_default(), layers, head, info })
 }
 
@@ -94,6 +98,41 @@ fn nothing_recurrent(table: &Table<'_>) -> Error {
     ))
 }
 
+/// Says what the file left open and how it was read.
+fn guesses(
+    layers: &[LayerPlace],
+    embedding: Option<&str>,
+    head: Option<&HeadPlace>,
+    options: &LoadOptions,
+) -> Vec<String> {
+    let mut guesses = Vec::new();
+    if options.cell.is_none() {
+        let other = |cell| match cell {
+            Cell::RnnTanh => Some("rnn-relu"),
+            Cell::Gru => Some("gru-reset-before"),
+            _ => None,
+        };
+        for layer in layers.iter().filter(|layer| layer.index == 0) {
+            if let Some(other) = other(layer.spec.cell) {
+                let module = if layer.module.is_empty() { "the layers" } else { &layer.module };
+                guesses.push(format!(
+                    "{module} taken as {} ({other} has the same shapes: --cell {other})",
+                    layer.spec.cell
+                ));
+            }
+        }
+    }
+    if let Some(module) = embedding {
+        guesses.push(format!("{module} taken as the embedding"));
+    }
+    match head {
+        _ if options.head.is_some() => {}
+        Some(head) => guesses.push(format!("{} taken as the output layer", head.module)),
+        None => guesses.push("no output layer found, the output is the last layer's".into()),
+    }
+    guesses
+}
+
 /// Describes all layers of all modules, and checks that the modules follow each other.
 fn stack(table: &Table<'_>, modules: &Modules, cell: Option<Cell>) -> Result<Vec<LayerPlace>> {
     let mut names: Vec<&String> = modules.keys().collect();
@@ -109,20 +148,67 @@ fn stack(table: &Table<'_>, modules: &Modules, cell: Option<Cell>) -> Result<Vec
     if !faults.is_empty() {
         return Err(fault_error(&faults));
     }
-    let gives = |stack: &[LayerPlace]| stack.last().map_or(0, |l| l.spec.output_size());
-    let takes = |stack: &[LayerPlace]| stack.first().map_or(0, |l| l.spec.input_size);
-    if stacks.windows(2).any(|pair| gives(&pair[0]) != takes(&pair[1])) {
+    let orders = orders(&stacks);
+    let [order] = &orders[..] else {
         let list: Vec<_> = stacks
             .iter()
             .map(|s| format!("{} takes {} and gives {}", s[0].module, takes(s), gives(s)))
             .collect();
+        let hint = if orders.is_empty() {
+            ""
+        } else {
+            " (several orders fit: name them by number, or state the layers in the metadata)"
+        };
         return Err(Error::weights(format!(
-            "weights: expected recurrent modules that follow each other, got {}",
+            "weights: expected recurrent modules that follow each other, got {}{hint}",
             list.join("; ")
         )));
-    }
-    Ok(stacks.into_iter().flatten().collect())
+    };
+    let mut stacks: Vec<Option<Vec<LayerPlace>>> = stacks.into_iter().map(Some).collect();
+    Ok(order.iter().filter_map(|&i| stacks[i].take()).flatten().collect())
 }
+
+fn gives(stack: &[LayerPlace]) -> usize {
+    stack.last().map_or(0, |l| l.spec.output_size())
+}
+
+fn takes(stack: &[LayerPlace]) -> usize {
+    stack.first().map_or(0, |l| l.spec.input_size)
+}
+
+/// Lists the orders in which modules, given in natural order, may follow each other: their own where
+/// names differ only in numbers, else every one in which the sizes chain (two at most are looked for).
+fn orders(stacks: &[Vec<LayerPlace>]) -> Vec<Vec<usize>> {
+    let bare = |stack: &[LayerPlace]| {
+        stack[0].module.chars().filter(|c| !c.is_ascii_digit()).collect::<String>()
+    };
+    let chains = |a: usize, b: usize| gives(&stacks[a]) == takes(&stacks[b]);
+    if stacks.windows(2).all(|pair| bare(&pair[0]) == bare(&pair[1])) {
+        let natural: Vec<usize> = (0..stacks.len()).collect();
+        let fits = natural.windows(2).all(|pair| chains(pair[0], pair[1]));
+        return if fits { vec![natural] } else { Vec::new() };
+    }
+    let mut found = Vec::new();
+    let mut open: Vec<Vec<usize>> = (0..stacks.len()).map(|first| vec![first]).collect();
+    let mut tried = 0;
+    while let Some(order) = open.pop() {
+        tried += 1;
+        if found.len() > 1 || tried > MOST_ORDERS {
+            break;
+        }
+        if order.len() == stacks.len() {
+            found.push(order);
+            continue;
+        }
+        let next = (0..stacks.len())
+            .filter(|i| !order.contains(i) && order.last().is_some_and(|last| chains(*last, *i)));
+        open.extend(next.map(|i| [&order[..], &[i]].concat()));
+    }
+    found
+}
+
+/// Orders looked at before a file with many modules is refused as ambiguous.
+const MOST_ORDERS: usize = 10_000;
 
 /// One piece of a natural sort key.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -292,6 +378,12 @@ fn find_embedding(
     }
     let unnamed: Vec<&str> = candidates.into_iter().filter(|m| !names_head(m)).collect();
     let [one] = unnamed[..] else { return Ok(None) };
+    if is_square(table, one) {
+        return Err(Error::weights(format!(
+            "{one}.weight: expected an embedding or an output layer, got a square matrix under a \
+             name that speaks for neither (a layer in front of the network is not supported)"
+        )));
+    }
     let fits_head = heads.iter().any(|head| head == one);
     let other_head = chosen_head.is_some() || heads.iter().any(|head| head != one);
     if fits_head && !other_head {
@@ -303,7 +395,13 @@ fn find_embedding(
     Ok(Some(one.to_owned()))
 }
 
+/// A square matrix may be a layer in front of the network, beside it, or behind it.
+fn is_square(table: &Table<'_>, module: &str) -> bool {
+    shape(table, &join(module, "weight")).is_some_and(|s| s.len() == 2 && s[0] == s[1])
+}
+
 fn find_head(
+    table: &Table<'_>,
     heads: &[String],
     embedding: Option<&str>,
     options: &LoadOptions,
@@ -322,6 +420,10 @@ fn find_head(
         heads.iter().map(String::as_str).filter(|head| Some(*head) != embedding).collect();
     match rest[..] {
         [] => Ok(None),
+        [one] if !names_head(one) && is_square(table, one) => Err(Error::weights(format!(
+            "{one}.weight: expected an output layer, got a square matrix under a name that does not \
+             say so (say --head {one}, or --head none)"
+        ))),
         [one] => Ok(Some(place(one))),
         _ => Err(Error::weights(format!(
             "output layer: expected one module that fits, got {} (say --head NAME to take one and \

@@ -85,9 +85,11 @@ fn rank(info: &wgpu::AdapterInfo) -> (u8, u8) {
 
 fn matches(info: &wgpu::AdapterInfo, text: &str) -> bool {
     let text = text.to_lowercase();
-    [&info.name, &info.driver, &info.driver_info, &info.device_pci_bus_id]
-        .iter()
-        .any(|field| field.to_lowercase().contains(&text))
+    // An empty text is a mistake, such as an unset variable, and would match everything.
+    !text.is_empty()
+        && [&info.name, &info.driver, &info.driver_info, &info.device_pci_bus_id]
+            .iter()
+            .any(|field| field.to_lowercase().contains(&text))
 }
 
 /// What was found for a choice.

@@ -72,6 +72,8 @@ pub struct ModelInfo {
     pub description: String,
     /// The command that made it.
     pub command: String,
+    /// What was read off names and shapes because the file does not say it, in words; not saved.
+    pub guesses: Vec<String>,
     /// Module name of the recurrent tensors in files; `rnn` when empty, `.` for names without a
     /// module (`weight_ih_l0`), as the `state_dict` of a bare `nn.LSTM` has them.
     pub recurrent_name: String,
