@@ -38,9 +38,8 @@ pub struct EngineOptions {
     pub device: DeviceChoice,
     /// How the time loop runs on a GPU. Default: the planner picks.
     pub strategy: Strategy,
-    /// Keeps wgpu's bounds and loop checks in our shaders. Default: on in debug builds, off in
-    /// release builds, where it costs 5-30 % of loads and up to 2.5 times in barrier loops on
-    /// llvmpipe.
+    /// Keeps wgpu's bounds and loop checks in our shaders, at the cost of speed. Default: on in debug
+    /// builds, off in release builds; the tests run both.
     pub checked_shaders: Option<bool>,
     /// Floating-point operations after which a run goes on in another submit, so that no driver
     /// watchdog ends it. Default: 10¹¹ on hardware, no limit on software adapters.
