@@ -249,3 +249,36 @@ fn interrupt_ends_with_130_and_leaves_no_file() {
     assert_eq!(folder.names(), ["m.safetensors", "y.npz"]);
     assert_eq!(folder.bytes("y.npz"), b"old");
 }
+
+/// Calls the program with a standard output that nobody reads.
+fn unread(folder: &Folder, line: &str) -> Option<i32> {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = folder.command(line);
+    command.stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    command.stdout(writer).status().expect("ended").code()
+}
+
+#[test]
+fn files_are_written_though_nobody_reads_what_is_printed() {
+    let folder = Folder::new();
+    folder.model("m.safetensors", &forecaster());
+    folder.write("x.csv", "level\n1\n2\n3\n");
+    let line = "run m.safetensors x.csv --states s.npz --plot p.svg --device cpu";
+    assert_eq!(unread(&folder, line), Some(0));
+    let forecast = format!("{line} -o y.npy --forecast 3");
+    for file in ["s.npz", "p.svg"] {
+        std::fs::remove_file(folder.path(file)).expect(file);
+    }
+    assert_eq!(unread(&folder, &forecast), Some(0));
+    let trace = "trace m.safetensors --input x.csv --plot t.svg --device cpu";
+    assert_eq!(unread(&folder, trace), Some(0));
+    let want = ["m.safetensors", "p.svg", "s.npz", "t.svg", "x.csv", "y.npy"];
+    assert_eq!(folder.names(), want);
+}
+
+#[test]
+fn a_check_that_compared_nothing_fails_though_nobody_reads_it() {
+    let folder = Folder::new();
+    assert_eq!(unread(&folder, "check --filter no-such-case --device cpu"), Some(1));
+}

@@ -90,22 +90,31 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let elapsed = reporter.stop();
     let states = collected.join_states()?;
     warn(&reporter, &collected, &labels, &model);
+    // Files before words: nobody may read what is printed. States come last, so that a run whose
+    // output or picture failed can be repeated from where it started.
+    if let Some(sink) = outputs.sink {
+        sink.finish(&Totals { lengths: &collected.lengths, states: states.as_ref() })?;
+    }
     let rows = predict(args, &loaded, &collected, states.as_ref(), forecast)?;
+    if let Some(draft) = outputs.plot {
+        plot::save(&picture::draw(&model, &collected, &labels, &rows), draft)?;
+    }
+    if let (Some(draft), Some(states)) = (outputs.states, &states) {
+        states::save(states, draft)?;
+    }
+    let mut text = String::new();
     if args.prints_summary() {
         let file = args.model.model.display().to_string();
-        print(&summary::summary(&model, &file, reporter.counts(), &collected.sample, &labels))?;
+        text += &summary::summary(&model, &file, reporter.counts(), &collected.sample, &labels);
     }
     let to_stdout = args.output.as_deref().is_some_and(write::is_stdout);
     if !rows.is_empty() && !to_stdout {
         let start = collected.lengths.first().copied().unwrap_or(0);
-        print(&summary::forecast(&model, &rows, &labels, start))?;
+        text += &summary::forecast(&model, &rows, &labels, start);
     }
-    if let Some(draft) = outputs.plot.take() {
-        plot::save(&picture::draw(&model, &collected, &labels, &rows), draft)?;
-    }
-    outputs.finish(&collected, states.as_ref())?;
+    let printed = if text.is_empty() { Ok(()) } else { print(&text) };
     reporter.last_line(elapsed);
-    Ok(())
+    printed
 }
 
 /// Says how many steps to predict past the end.
@@ -169,16 +178,6 @@ impl Outputs {
             plot: draft(&args.plot)?,
             wants_states: args.states.is_some() || format == Some(write::Format::Npz),
         })
-    }
-
-    fn finish(self, collected: &Collected, states: Option<&States>) -> Result<()> {
-        if let (Some(draft), Some(states)) = (self.states, states) {
-            states::save(states, draft)?;
-        }
-        if let Some(sink) = self.sink {
-            sink.finish(&Totals { lengths: &collected.lengths, states })?;
-        }
-        Ok(())
     }
 }
 
