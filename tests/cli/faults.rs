@@ -40,6 +40,7 @@ fn arrays_that_do_not_fit_are_refused() {
     folder.write("large.npy", npy_i64(&[2], &[0, 4]));
     folder.write("complex.npy", npy("<c8", false, &[1], &[0; 8]));
     folder.write("empty.npy", npy_f32(&[0, 4, 2], &[]));
+    folder.write("endless.npy", npy_f32(&[100_000_000_000, 0, 2], &[]));
     folder.write("cut.npy", &good[..good.len() - 3]);
     folder.write("head.npy", &good[..20]);
     folder.write("fake.npy", "not an array");
@@ -65,6 +66,11 @@ fn arrays_that_do_not_fit_are_refused() {
             ("chars.safetensors large.npy", 1, "step 1: expected token ids 0 to 3, got 4"),
             ("dense.safetensors complex.npy", 1, "got <c8"),
             ("dense.safetensors empty.npy", 1, "at least 1 sequence"),
+            (
+                "dense.safetensors endless.npy -o y.npy",
+                1,
+                "at most 1000000 sequences without steps",
+            ),
             ("dense.safetensors cut.npy", 1, "cut.npy: npy data: expected 96 bytes"),
             ("dense.safetensors head.npy", 1, "expected a whole header"),
             ("dense.safetensors fake.npy", 1, "magic bytes"),
@@ -215,6 +221,11 @@ fn options_without_effect_are_refused() {
             (&format!("{x} --cell elman"), 2, "expected rnn-tanh"),
             (&format!("{x} --output-activation exp"), 2, "expected none, softmax"),
             (&format!("{x} --batch-size 0"), 2, "at least 1"),
+            (
+                "forecaster.safetensors x.csv --columns a --forecast 18446744073709551615",
+                2,
+                "expected a whole number from 0 to 1000000",
+            ),
             (&format!("{x} --forecast 2"), 2, "as many outputs as inputs"),
             ("last.safetensors x.jsonl --forecast 2", 2, "--forecast: expected"),
             (

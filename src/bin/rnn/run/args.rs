@@ -88,7 +88,7 @@ pub(crate) struct RunArgs {
 
     /// Steps to predict beyond the end of a single sequence by feeding outputs back [default: 11
     /// where the network predicts its own next input and the summary or the plot shows it, else 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_forecast)]
     pub(super) forecast: Option<usize>,
 
     /// Draw the first sequence, its output and the forecast
@@ -193,6 +193,14 @@ impl RunArgs {
         }
         Ok(())
     }
+}
+
+/// Most steps of a forecast: each is a run of its own, and all are kept.
+const MOST_FORECAST: usize = 1_000_000;
+
+fn parse_forecast(text: &str) -> Result<usize, String> {
+    let steps = text.parse().ok().filter(|steps| *steps <= MOST_FORECAST);
+    steps.ok_or_else(|| format!("expected a whole number from 0 to {MOST_FORECAST}"))
 }
 
 fn check_ending(option: &str, path: Option<&Path>, ending: &str) -> Result<()> {

@@ -73,7 +73,9 @@ pub(crate) fn run(args: &TraceArgs) -> Result<()> {
     let mut values = read(args, &model)?;
     if let Some(steps) = args.steps {
         match &mut values {
-            Values::Dense(values) => values.truncate(steps * model.input().spec().width()),
+            Values::Dense(values) => {
+                values.truncate(steps.saturating_mul(model.input().spec().width()))
+            }
             Values::Tokens(tokens) => tokens.truncate(steps),
         }
     }
