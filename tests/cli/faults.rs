@@ -161,6 +161,8 @@ fn lengths_and_states_that_do_not_fit_are_refused() {
             (&format!("{x} --initial half.npz"), 1, "expected c_0 too"),
             (&format!("{x} --initial two.npz"), 1, "initial states: expected"),
             (&format!("{x} --initial four.npz"), 1, "initial states: expected"),
+            ("dense.safetensors x.csv --initial four.npz -o missing/y.npy", 1, "initial states:"),
+            ("dense.safetensors x.npy --initial four.npz -o missing/y.npy", 1, "initial states:"),
             (&format!("{x} --initial stacked.npz"), 1, "widths differ"),
             (&format!("{x} --initial x.npy"), 1, "zip archive"),
             (&format!("{x} --initial missing.npz"), 1, "missing.npz: cannot read"),
@@ -216,6 +218,10 @@ fn options_without_effect_are_refused() {
             (&format!("{x} --states s.npy"), 2, "--states: expected a file ending in .npz"),
             (&format!("{x} --plot p.png"), 2, "--plot: expected a file ending in .svg"),
             (&format!("{x} -o y.npz --states y.npz"), 2, "a file of its own"),
+            (&format!("{x} -o y.npz --states ./y.npz"), 2, "the same file as --output y.npz"),
+            (&format!("{x} -o ./x.jsonl"), 2, "got ./x.jsonl, the same file as the input x.jsonl"),
+            ("dense.safetensors x.npy -o x.npy --lengths x.npy", 2, "a file of its own"),
+            ("dense.safetensors x.npy --lengths l.npz --states ./l.npz", 2, "as --lengths l.npz"),
             (&format!("{x} --strategy resident"), 2, "--strategy: expected a GPU"),
             (&format!("{x} --strategy fast"), 2, "possible values"),
             (&format!("{x} --cell elman"), 2, "expected rnn-tanh"),
@@ -239,16 +245,16 @@ fn options_without_effect_are_refused() {
             ("dense.safetensors", 2, "INPUT"),
         ],
     );
-    folder.write("two.jsonl", "[1,2]\n[3]\n");
-    check(
-        &folder,
-        &[("forecaster.safetensors two.jsonl --forecast 2", 2, "expected one sequence, got 2")],
-    );
+    folder.write("two.npy", npy_f32(&[2, 3, 1], &[0.0; 6]));
+    let two = "forecaster.safetensors two.npy -o y.npy --forecast 2";
+    check(&folder, &[(two, 2, "expected one sequence, got 2")]);
 }
 
 #[test]
 fn devices_that_are_not_there_are_refused() {
     let folder = folder();
+    let unnamed = folder.rnn("run dense.safetensors x.jsonl --device=");
+    assert_eq!(unnamed.code, Some(2), "{}", unnamed.err);
     for device in ["99", "no-such-adapter"] {
         let run = folder.rnn(&format!("run dense.safetensors x.jsonl -o y.npy --device {device}"));
         assert_eq!(run.code, Some(1), "{}", run.err);

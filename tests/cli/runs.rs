@@ -282,3 +282,27 @@ fn a_check_that_compared_nothing_fails_though_nobody_reads_it() {
     let folder = Folder::new();
     assert_eq!(unread(&folder, "check --filter no-such-case --device cpu"), Some(1));
 }
+
+#[test]
+fn a_forecast_of_several_lines_warns_and_keeps_the_output() {
+    let folder = Folder::new();
+    folder.model("m.safetensors", &forecaster());
+    folder.write("x.jsonl", "[1,2]\n[3]\n");
+    let line = "run m.safetensors x.jsonl -o y.jsonl --forecast 2 --device cpu";
+    let run = folder.rnn(line);
+    assert!(run.err.contains("--forecast: expected one sequence, got 2"), "{}", run.err);
+    assert_eq!(run.ok(), "");
+    assert_eq!(parse_lines(&folder.read("y.jsonl")).len(), 2);
+}
+
+#[test]
+fn states_may_go_back_where_they_came_from() {
+    let folder = Folder::new();
+    folder.model("m.safetensors", &plain());
+    folder.write("x.csv", "1,2\n3,4\n");
+    let line = "run m.safetensors x.csv --device cpu --states s.npz";
+    folder.rnn(line).ok();
+    let first = folder.bytes("s.npz");
+    folder.rnn(&format!("{line} --initial ./s.npz")).ok();
+    assert_ne!(folder.bytes("s.npz"), first);
+}

@@ -71,6 +71,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     };
     let mut opened = data::open(&args.input, format, &model, options)?;
     let initial = initial(args, &model, &mut opened)?;
+    check_single(args, forecast, known_sequences(&opened))?;
     let mut outputs = Outputs::open(args, &model, &opened)?;
     let engine = args.device.open(args.strategy(), &reporter)?;
     let loaded = engine.load(&model)?;
@@ -90,12 +91,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let elapsed = reporter.stop();
     let states = collected.join_states()?;
     warn(&reporter, &collected, &labels, &model);
+    let count = collected.lengths.len();
+    if forecast > 0 && count != 1 && args.forecast.is_some() {
+        reporter.warn(&format!("--forecast: expected one sequence, got {count}: no forecast"));
+    }
     // Files before words: nobody may read what is printed. States come last, so that a run whose
     // output or picture failed can be repeated from where it started.
     if let Some(sink) = outputs.sink {
         sink.finish(&Totals { lengths: &collected.lengths, states: states.as_ref() })?;
     }
-    let rows = predict(args, &loaded, &collected, states.as_ref(), forecast)?;
+    let rows = predict(&loaded, &collected, states.as_ref(), forecast)?;
     if let Some(draft) = outputs.plot {
         plot::save(&picture::draw(&model, &collected, &labels, &rows), draft)?;
     }
@@ -131,19 +136,44 @@ fn forecast_steps(args: &RunArgs, model: &Model) -> Result<usize> {
     }
 }
 
+/// Returns the number of sequences, where it is known before reading.
+fn known_sequences(opened: &Opened) -> Option<usize> {
+    match opened {
+        Opened::Sequences(source) => source.known().sequences,
+        Opened::Steps(_) => Some(1),
+    }
+}
+
+/// Refuses a forecast that was asked for where there are several sequences.
+fn check_single(args: &RunArgs, steps: usize, known: Option<usize>) -> Result<()> {
+    match known {
+        Some(count) if count != 1 && steps > 0 && args.forecast.is_some() => {
+            Err(Failure::usage(format!("--forecast: expected one sequence, got {count}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Loads the initial states and checks them against what is known of the input.
 fn initial(args: &RunArgs, model: &Model, opened: &mut Opened) -> Result<Option<States>> {
     let brought = match opened {
         Opened::Sequences(source) => source.take_initial(),
         Opened::Steps(_) => None,
     };
-    let Some(path) = &args.initial else { return Ok(brought) };
-    if brought.is_some() {
+    if args.initial.is_some() && brought.is_some() {
         return Err(Failure::usage(format!(
             "--initial: expected none, since {} holds initial states of its own",
             args.input.display()
         )));
     }
-    Ok(Some(states::load(model, path)?))
+    let states = match &args.initial {
+        Some(path) => Some(states::load(model, path)?),
+        None => brought,
+    };
+    if let (Some(states), Some(count)) = (&states, known_sequences(opened)) {
+        states::check(states, model, count)?;
+    }
+    Ok(states)
 }
 
 /// Everything that is written, open before any work.
@@ -230,16 +260,12 @@ fn warn(reporter: &Reporter, collected: &Collected, labels: &Labels, model: &Mod
 }
 
 fn predict(
-    args: &RunArgs,
     loaded: &LoadedModel,
     collected: &Collected,
     states: Option<&States>,
     steps: usize,
 ) -> Result<Vec<Vec<f32>>> {
     let count = collected.lengths.len();
-    if steps > 0 && count != 1 && args.forecast.is_some() {
-        return Err(Failure::usage(format!("--forecast: expected one sequence, got {count}")));
-    }
     match (states, collected.sample.last_output()) {
         (Some(states), Some(last)) if steps > 0 && count == 1 => {
             Ok(forecast::run(loaded, states.clone(), last, steps)?)
