@@ -87,6 +87,7 @@ fn lines_that_do_not_fit_are_refused_by_place() {
     folder.write("header.csv", "a,b\n");
     folder.write("bad.csv", "a,b\n1,2\n3,x\n");
     folder.write("wide.csv", "1,2,3\n");
+    folder.write("gap.csv", "level\n1\n2\n\n4\n");
     folder.write("empty.jsonl", "\n");
     folder.write("bad.jsonl", "[[1,2]]\n\n{\"input\":\n");
     folder.write("narrow.jsonl", "[[1,2]]\n[[1]]\n");
@@ -99,6 +100,11 @@ fn lines_that_do_not_fit_are_refused_by_place() {
             ("dense.safetensors header.csv", 1, "expected at least 1 row"),
             ("dense.safetensors bad.csv", 1, "bad.csv: row 3: b: expected a number, got \"x\""),
             ("dense.safetensors wide.csv", 1, "expected 2 columns, got 3"),
+            (
+                "forecaster.safetensors gap.csv",
+                1,
+                "gap.csv: row 4: expected 1 value, got an empty line",
+            ),
             ("dense.safetensors empty.jsonl", 1, "empty.jsonl: expected at least 1 sequence"),
             ("dense.safetensors bad.jsonl", 1, "bad.jsonl: line 3: expected JSON"),
             ("dense.safetensors narrow.jsonl", 1, "line 2: step 0: expected 2 features, got 1"),
