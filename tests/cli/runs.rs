@@ -275,6 +275,10 @@ fn files_are_written_though_nobody_reads_what_is_printed() {
     assert_eq!(unread(&folder, trace), Some(0));
     let want = ["m.safetensors", "p.svg", "s.npz", "t.svg", "x.csv", "y.npy"];
     assert_eq!(folder.names(), want);
+    let output = "run m.safetensors x.csv -o - --device cpu";
+    assert_eq!(unread(&folder, output), Some(0));
+    assert_eq!(unread(&folder, &format!("{output} --states lost.npz")), Some(1));
+    assert_eq!(folder.names(), want);
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     };
     let mut opened = data::open(&args.input, format, &model, options)?;
     let initial = initial(args, &model, &mut opened)?;
-    check_single(args, forecast, known_sequences(&opened))?;
+    check_single(args, forecast, known_sequences(&opened)).map_err(Failure::Usage)?;
     let mut outputs = Outputs::open(args, &model, &opened)?;
     let engine = args.device.open(args.strategy(), &reporter)?;
     let loaded = engine.load(&model)?;
@@ -86,19 +86,20 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         sink: outputs.sink.as_deref_mut().map(|sink| sink as &mut dyn Sink),
         reporter: &mut reporter,
     };
-    let labels = drive_all(&mut drive, opened, initial, args)?;
+    let cut = |failure| cut_short(args, failure);
+    let labels = drive_all(&mut drive, opened, initial, args).map_err(cut)?;
     let mut collected = drive.collected;
     let elapsed = reporter.stop();
     let states = collected.join_states()?;
     warn(&reporter, &collected, &labels, &model);
-    let count = collected.lengths.len();
-    if forecast > 0 && count != 1 && args.forecast.is_some() {
-        reporter.warn(&format!("--forecast: expected one sequence, got {count}: no forecast"));
+    if let Err(missing) = check_single(args, forecast, Some(collected.lengths.len())) {
+        reporter.warn(&format!("{missing}: no forecast"));
     }
     // Files before words: nobody may read what is printed. States come last, so that a run whose
     // output or picture failed can be repeated from where it started.
     if let Some(sink) = outputs.sink {
-        sink.finish(&Totals { lengths: &collected.lengths, states: states.as_ref() })?;
+        let totals = Totals { lengths: &collected.lengths, states: states.as_ref() };
+        sink.finish(&totals).map_err(|e| cut(e.into()))?;
     }
     let rows = predict(&loaded, &collected, states.as_ref(), forecast)?;
     if let Some(draft) = outputs.plot {
@@ -145,13 +146,18 @@ fn known_sequences(opened: &Opened) -> Option<usize> {
 }
 
 /// Refuses a forecast that was asked for where there are several sequences.
-fn check_single(args: &RunArgs, steps: usize, known: Option<usize>) -> Result<()> {
+fn check_single(args: &RunArgs, steps: usize, known: Option<usize>) -> Result<(), String> {
     match known {
         Some(count) if count != 1 && steps > 0 && args.forecast.is_some() => {
-            Err(Failure::usage(format!("--forecast: expected one sequence, got {count}")))
+            Err(format!("--forecast: expected one sequence, got {count}"))
         }
         _ => Ok(()),
     }
+}
+
+/// A reader that has enough ends a run well, but not one that was to write other files too.
+fn cut_short(args: &RunArgs, failure: Failure) -> Failure {
+    if args.states.is_some() || args.plot.is_some() { failure.unexcused() } else { failure }
 }
 
 /// Loads the initial states and checks them against what is known of the input.
