@@ -145,3 +145,13 @@ fn trace_refuses_what_it_cannot_read() {
         assert!(run.err.contains(message), "{line}: {}", run.err);
     }
 }
+
+#[test]
+fn trace_takes_any_number_of_steps() {
+    let folder = Folder::new();
+    folder.model("m.safetensors", &dense());
+    folder.write("x.csv", "1,2\n3,4\n");
+    let line = "trace m.safetensors --input x.csv --device cpu --steps";
+    let all = folder.rnn(&format!("{line} 2")).ok();
+    assert_eq!(folder.rnn(&format!("{line} {}", usize::MAX)).ok(), all);
+}

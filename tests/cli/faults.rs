@@ -40,6 +40,7 @@ fn arrays_that_do_not_fit_are_refused() {
     folder.write("large.npy", npy_i64(&[2], &[0, 4]));
     folder.write("complex.npy", npy("<c8", false, &[1], &[0; 8]));
     folder.write("empty.npy", npy_f32(&[0, 4, 2], &[]));
+    folder.write("endless.npy", npy_f32(&[100_000_000_000, 0, 2], &[]));
     folder.write("cut.npy", &good[..good.len() - 3]);
     folder.write("head.npy", &good[..20]);
     folder.write("fake.npy", "not an array");
@@ -65,6 +66,11 @@ fn arrays_that_do_not_fit_are_refused() {
             ("chars.safetensors large.npy", 1, "step 1: expected token ids 0 to 3, got 4"),
             ("dense.safetensors complex.npy", 1, "got <c8"),
             ("dense.safetensors empty.npy", 1, "at least 1 sequence"),
+            (
+                "dense.safetensors endless.npy -o y.npy",
+                1,
+                "at most 1000000 sequences without steps",
+            ),
             ("dense.safetensors cut.npy", 1, "cut.npy: npy data: expected 96 bytes"),
             ("dense.safetensors head.npy", 1, "expected a whole header"),
             ("dense.safetensors fake.npy", 1, "magic bytes"),
@@ -81,6 +87,7 @@ fn lines_that_do_not_fit_are_refused_by_place() {
     folder.write("header.csv", "a,b\n");
     folder.write("bad.csv", "a,b\n1,2\n3,x\n");
     folder.write("wide.csv", "1,2,3\n");
+    folder.write("gap.csv", "level\n1\n2\n\n4\n");
     folder.write("empty.jsonl", "\n");
     folder.write("bad.jsonl", "[[1,2]]\n\n{\"input\":\n");
     folder.write("narrow.jsonl", "[[1,2]]\n[[1]]\n");
@@ -93,6 +100,11 @@ fn lines_that_do_not_fit_are_refused_by_place() {
             ("dense.safetensors header.csv", 1, "expected at least 1 row"),
             ("dense.safetensors bad.csv", 1, "bad.csv: row 3: b: expected a number, got \"x\""),
             ("dense.safetensors wide.csv", 1, "expected 2 columns, got 3"),
+            (
+                "forecaster.safetensors gap.csv",
+                1,
+                "gap.csv: row 4: expected 1 value, got an empty line",
+            ),
             ("dense.safetensors empty.jsonl", 1, "empty.jsonl: expected at least 1 sequence"),
             ("dense.safetensors bad.jsonl", 1, "bad.jsonl: line 3: expected JSON"),
             ("dense.safetensors narrow.jsonl", 1, "line 2: step 0: expected 2 features, got 1"),
@@ -155,6 +167,8 @@ fn lengths_and_states_that_do_not_fit_are_refused() {
             (&format!("{x} --initial half.npz"), 1, "expected c_0 too"),
             (&format!("{x} --initial two.npz"), 1, "initial states: expected"),
             (&format!("{x} --initial four.npz"), 1, "initial states: expected"),
+            ("dense.safetensors x.csv --initial four.npz -o missing/y.npy", 1, "initial states:"),
+            ("dense.safetensors x.npy --initial four.npz -o missing/y.npy", 1, "initial states:"),
             (&format!("{x} --initial stacked.npz"), 1, "widths differ"),
             (&format!("{x} --initial x.npy"), 1, "zip archive"),
             (&format!("{x} --initial missing.npz"), 1, "missing.npz: cannot read"),
@@ -210,11 +224,20 @@ fn options_without_effect_are_refused() {
             (&format!("{x} --states s.npy"), 2, "--states: expected a file ending in .npz"),
             (&format!("{x} --plot p.png"), 2, "--plot: expected a file ending in .svg"),
             (&format!("{x} -o y.npz --states y.npz"), 2, "a file of its own"),
+            (&format!("{x} -o y.npz --states ./y.npz"), 2, "the same file as --output y.npz"),
+            (&format!("{x} -o ./x.jsonl"), 2, "got ./x.jsonl, the same file as the input x.jsonl"),
+            ("dense.safetensors x.npy -o x.npy --lengths x.npy", 2, "a file of its own"),
+            ("dense.safetensors x.npy --lengths l.npz --states ./l.npz", 2, "as --lengths l.npz"),
             (&format!("{x} --strategy resident"), 2, "--strategy: expected a GPU"),
             (&format!("{x} --strategy fast"), 2, "possible values"),
             (&format!("{x} --cell elman"), 2, "expected rnn-tanh"),
             (&format!("{x} --output-activation exp"), 2, "expected none, softmax"),
             (&format!("{x} --batch-size 0"), 2, "at least 1"),
+            (
+                "forecaster.safetensors x.csv --columns a --forecast 18446744073709551615",
+                2,
+                "expected a whole number from 0 to 1000000",
+            ),
             (&format!("{x} --forecast 2"), 2, "as many outputs as inputs"),
             ("last.safetensors x.jsonl --forecast 2", 2, "--forecast: expected"),
             (
@@ -228,16 +251,16 @@ fn options_without_effect_are_refused() {
             ("dense.safetensors", 2, "INPUT"),
         ],
     );
-    folder.write("two.jsonl", "[1,2]\n[3]\n");
-    check(
-        &folder,
-        &[("forecaster.safetensors two.jsonl --forecast 2", 2, "expected one sequence, got 2")],
-    );
+    folder.write("two.npy", npy_f32(&[2, 3, 1], &[0.0; 6]));
+    let two = "forecaster.safetensors two.npy -o y.npy --forecast 2";
+    check(&folder, &[(two, 2, "expected one sequence, got 2")]);
 }
 
 #[test]
 fn devices_that_are_not_there_are_refused() {
     let folder = folder();
+    let unnamed = folder.rnn("run dense.safetensors x.jsonl --device=");
+    assert_eq!(unnamed.code, Some(2), "{}", unnamed.err);
     for device in ["99", "no-such-adapter"] {
         let run = folder.rnn(&format!("run dense.safetensors x.jsonl -o y.npy --device {device}"));
         assert_eq!(run.code, Some(1), "{}", run.err);

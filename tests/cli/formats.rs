@@ -256,3 +256,28 @@ fn lengths_come_from_a_file_or_from_the_archive() {
         assert_close(got.data(), &padded(&want, 5, 0.0), input);
     }
 }
+
+#[test]
+fn byte_order_marks_are_passed_over() {
+    let folder = Folder::new();
+    folder.model("dense.safetensors", &dense());
+    folder.model("chars.safetensors", &chars());
+    folder.write("x.npy", npy_f32(&[2, 3, 2], &sequences(&[3, 3], 2).concat()));
+    for (name, text) in
+        [("x.jsonl", "[[1,2]]\n[[3,4]]\n"), ("x.txt", "ab\nca\n"), ("l.txt", "2\n3\n")]
+    {
+        folder.write(name, text);
+        folder.write(&format!("marked-{name}"), format!("\u{feff}{text}"));
+    }
+    let run = |line: &str| folder.rnn(&format!("run {line} -o - --device cpu")).ok();
+    for (line, marked) in [
+        ("dense.safetensors x.jsonl", "dense.safetensors marked-x.jsonl"),
+        ("chars.safetensors x.txt", "chars.safetensors marked-x.txt"),
+        (
+            "dense.safetensors x.npy --lengths l.txt",
+            "dense.safetensors x.npy --lengths marked-l.txt",
+        ),
+    ] {
+        assert_eq!(run(line), run(marked), "{line}");
+    }
+}

@@ -249,3 +249,64 @@ fn interrupt_ends_with_130_and_leaves_no_file() {
     assert_eq!(folder.names(), ["m.safetensors", "y.npz"]);
     assert_eq!(folder.bytes("y.npz"), b"old");
 }
+
+/// Calls the program with a standard output that nobody reads.
+fn unread(folder: &Folder, line: &str) -> Option<i32> {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = folder.command(line);
+    command.stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    command.stdout(writer).status().expect("ended").code()
+}
+
+#[test]
+fn files_are_written_though_nobody_reads_what_is_printed() {
+    let folder = Folder::new();
+    folder.model("m.safetensors", &forecaster());
+    folder.write("x.csv", "level\n1\n2\n3\n");
+    let line = "run m.safetensors x.csv --states s.npz --plot p.svg --device cpu";
+    assert_eq!(unread(&folder, line), Some(0));
+    let forecast = format!("{line} -o y.npy --forecast 3");
+    for file in ["s.npz", "p.svg"] {
+        std::fs::remove_file(folder.path(file)).expect(file);
+    }
+    assert_eq!(unread(&folder, &forecast), Some(0));
+    let trace = "trace m.safetensors --input x.csv --plot t.svg --device cpu";
+    assert_eq!(unread(&folder, trace), Some(0));
+    let want = ["m.safetensors", "p.svg", "s.npz", "t.svg", "x.csv", "y.npy"];
+    assert_eq!(folder.names(), want);
+    let output = "run m.safetensors x.csv -o - --device cpu";
+    assert_eq!(unread(&folder, output), Some(0));
+    assert_eq!(unread(&folder, &format!("{output} --states lost.npz")), Some(1));
+    assert_eq!(folder.names(), want);
+}
+
+#[test]
+fn a_check_that_compared_nothing_fails_though_nobody_reads_it() {
+    let folder = Folder::new();
+    assert_eq!(unread(&folder, "check --filter no-such-case --device cpu"), Some(1));
+}
+
+#[test]
+fn a_forecast_of_several_lines_warns_and_keeps_the_output() {
+    let folder = Folder::new();
+    folder.model("m.safetensors", &forecaster());
+    folder.write("x.jsonl", "[1,2]\n[3]\n");
+    let line = "run m.safetensors x.jsonl -o y.jsonl --forecast 2 --device cpu";
+    let run = folder.rnn(line);
+    assert!(run.err.contains("--forecast: expected one sequence, got 2"), "{}", run.err);
+    assert_eq!(run.ok(), "");
+    assert_eq!(parse_lines(&folder.read("y.jsonl")).len(), 2);
+}
+
+#[test]
+fn states_may_go_back_where_they_came_from() {
+    let folder = Folder::new();
+    folder.model("m.safetensors", &plain());
+    folder.write("x.csv", "1,2\n3,4\n");
+    let line = "run m.safetensors x.csv --device cpu --states s.npz";
+    folder.rnn(line).ok();
+    let first = folder.bytes("s.npz");
+    folder.rnn(&format!("{line} --initial ./s.npz")).ok();
+    assert_ne!(folder.bytes("s.npz"), first);
+}

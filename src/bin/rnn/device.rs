@@ -11,7 +11,7 @@ use crate::report::Reporter;
 pub(crate) struct DeviceArgs {
     /// Where to compute: auto (a hardware GPU, else the CPU), cpu, gpu, an index or a part of a
     /// name from `rnn adapters`
-    #[arg(long, value_name = "auto|cpu|gpu|INDEX|NAME", default_value = "auto")]
+    #[arg(long, value_name = "auto|cpu|gpu|INDEX|NAME", default_value = "auto", value_parser = parse_device)]
     pub(crate) device: String,
 }
 
@@ -45,6 +45,15 @@ impl DeviceArgs {
         }
         Ok(engine)
     }
+}
+
+/// Takes any name but an empty one, which would be a part of every name.
+fn parse_device(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("expected auto, cpu, gpu, an index or a part of a name, got none".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// Names the device with backend and driver.

@@ -35,6 +35,16 @@ impl Failure {
         Self::Usage(message.into())
     }
 
+    /// Takes the excuse away from a closed pipe, where files were to be written that now are not.
+    pub(crate) fn unexcused(self) -> Self {
+        match self {
+            Self::Failed(error) if is_closed_pipe(&error) => {
+                Self::Failed(Error::new(ErrorKind::Io, error.to_string()))
+            }
+            other => other,
+        }
+    }
+
     /// Prints the failure on standard error and gives its exit code.
     pub(crate) fn report(&self) -> ExitCode {
         match self {

@@ -18,6 +18,8 @@ use crate::interrupt;
 pub(crate) struct Draft {
     file: NamedTempFile,
     target: PathBuf,
+    /// The name that was asked for: `target` is the file behind a link.
+    wanted: PathBuf,
 }
 
 impl Draft {
@@ -26,7 +28,8 @@ impl Draft {
     /// # Errors
     /// `Io` when the folder cannot be written or `target` is a folder; known before any work.
     pub(crate) fn create(target: &Path) -> Result<Self> {
-        let fail = |e| io_error(target.display(), "write", e);
+        let wanted = target.to_path_buf();
+        let fail = |e| io_error(wanted.display(), "write", e);
         // A link keeps pointing at its file: the file behind it is what gets replaced.
         let target = if target.is_symlink() {
             target.canonicalize().map_err(fail)?
@@ -37,29 +40,28 @@ impl Draft {
             return Err(fail(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder")));
         }
         let file = Self::temporary(&target).map_err(fail)?;
-        Ok(Self { file, target })
+        Ok(Self { file, target, wanted })
     }
 
     /// Creates a second temporary file beside the same target, for what must be written twice.
     pub(crate) fn sibling(&self) -> Result<Self> {
-        let fail = |e| io_error(self.target.display(), "write", e);
-        let file = Self::temporary(&self.target).map_err(fail)?;
-        Ok(Self { file, target: self.target.clone() })
+        let file = Self::temporary(&self.target).map_err(|e| self.failed(e))?;
+        Ok(Self { file, target: self.target.clone(), wanted: self.wanted.clone() })
     }
 
     fn temporary(target: &Path) -> io::Result<NamedTempFile> {
         let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
         let prefix = format!(".{name}.");
         let mut builder = tempfile::Builder::new();
         builder.prefix(&prefix).suffix(".tmp");
         // Temporary files are private by default; a result has the permissions of any new file.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        interrupt::guard(
-            || builder.tempfile_in(folder.unwrap_or(Path::new("."))),
+        let created = interrupt::guard(
+            || builder.tempfile_in(folder_of(target)),
             |file| file.path().to_path_buf(),
-        )
+        );
+        created.map_err(unnamed)
     }
 
     /// Returns the open file.
@@ -67,14 +69,14 @@ impl Draft {
         self.file.as_file_mut()
     }
 
-    /// Returns the name that the file will have.
-    pub(crate) fn target(&self) -> &Path {
-        &self.target
+    /// Returns the name that was asked for.
+    pub(crate) fn wanted(&self) -> &Path {
+        &self.wanted
     }
 
-    /// Turns an error of writing into one that names the target.
+    /// Turns an error of writing into one that names the file that was asked for.
     pub(crate) fn failed(&self, source: io::Error) -> wgpu_rnn::Error {
-        io_error(self.target.display(), "write", source)
+        io_error(self.wanted.display(), "write", source)
     }
 
     /// Syncs the file and gives it its name.
@@ -82,8 +84,8 @@ impl Draft {
     /// # Errors
     /// `Io` when the disk is full or the rename is refused.
     pub(crate) fn commit(self) -> Result<()> {
-        let Self { file, target } = self;
-        let fail = |e| io_error(target.display(), "write", e);
+        let Self { file, target, wanted } = self;
+        let fail = |e| io_error(wanted.display(), "write", e);
         let temporary = file.path().to_path_buf();
         file.as_file().sync_all().map_err(fail)?;
         let named = file.persist(&target);
@@ -91,10 +93,24 @@ impl Draft {
         named.map_err(|e| fail(e.error))?;
         // The rename itself lives in the folder; where folders cannot be synced nothing is lost but
         // the guarantee across a power cut.
-        if let Some(Ok(folder)) = target.parent().map(File::open) {
+        if let Ok(folder) = File::open(folder_of(&target)) {
             let _ = folder.sync_all();
         }
         Ok(())
+    }
+}
+
+/// Returns the folder that holds `target`; a bare name lies in the working folder.
+fn folder_of(target: &Path) -> &Path {
+    target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Takes the temporary name out of an error: only the wanted one means something.
+fn unnamed(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((cause, _)) => io::Error::new(error.kind(), cause),
+        None => error,
     }
 }
 
@@ -129,6 +145,13 @@ mod tests {
         for path in [folder.path().to_path_buf(), folder.path().join("missing/x.csv")] {
             let error = Draft::create(&path).expect_err("not writable");
             assert!(error.to_string().contains("cannot write"), "{error}");
+            assert!(!error.to_string().contains(" at path "), "{error}");
         }
+    }
+
+    #[test]
+    fn folder_of_a_bare_name_is_the_working_folder() {
+        assert_eq!(folder_of(Path::new("x.npy")), Path::new("."));
+        assert_eq!(folder_of(Path::new("a/x.npy")), Path::new("a"));
     }
 }

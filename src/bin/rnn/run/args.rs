@@ -88,7 +88,7 @@ pub(crate) struct RunArgs {
 
     /// Steps to predict beyond the end of a single sequence by feeding outputs back [default: 11
     /// where the network predicts its own next input and the summary or the plot shows it, else 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_forecast)]
     pub(super) forecast: Option<usize>,
 
     /// Draw the first sequence, its output and the forecast
@@ -179,20 +179,64 @@ impl RunArgs {
         )?;
         check_ending("--states", self.states.as_deref(), "npz")?;
         check_ending("--plot", self.plot.as_deref(), "svg")?;
-        let outputs: Vec<&Path> = [&self.output, &self.states, &self.plot]
-            .into_iter()
-            .flatten()
-            .map(AsRef::as_ref)
-            .collect();
-        for (index, path) in outputs.iter().enumerate() {
-            refuse(
-                outputs[..index].contains(path),
-                &path.display().to_string(),
-                "a file of its own for --output, --states and --plot",
-            )?;
+        self.check_files()
+    }
+
+    /// Refuses a file that is to be written twice, or to be read and written.
+    ///
+    /// States may go back to where they came from: they are read before anything is written.
+    fn check_files(&self) -> Result<()> {
+        let outputs = [
+            named("--output", self.output.as_deref()),
+            named("--states", self.states.as_deref()),
+            named("--plot", self.plot.as_deref()),
+        ];
+        let inputs = [
+            named("the input", Some(&self.input)),
+            named("the model", Some(&self.model.model)),
+            named("--lengths", self.lengths.as_deref()),
+        ];
+        let mut taken: Vec<_> = inputs.into_iter().flatten().collect();
+        for output in outputs.into_iter().flatten() {
+            if let Some((owner, other, _)) = taken.iter().find(|(_, _, file)| *file == output.2) {
+                let (option, path) = (output.0, output.1.display());
+                return Err(Failure::usage(format!(
+                    "{option}: expected a file of its own, got {path}, the same file as {owner} {}",
+                    other.display()
+                )));
+            }
+            taken.push(output);
         }
         Ok(())
     }
+}
+
+/// A file, the option that names it, and what is the same for all its names.
+type Named<'a> = (&'a str, &'a Path, PathBuf);
+
+fn named<'a>(option: &'a str, path: Option<&'a Path>) -> Option<Named<'a>> {
+    let path = path.filter(|path| !write::is_stdout(path))?;
+    Some((option, path, identity(path)))
+}
+
+/// Returns what is the same for all names of a file, whether or not it is there yet.
+fn identity(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+        match (folder, path.file_name()) {
+            (Ok(folder), Some(name)) => folder.join(name),
+            _ => path.to_path_buf(),
+        }
+    })
+}
+
+/// Most steps of a forecast: each is a run of its own, and all are kept.
+const MOST_FORECAST: usize = 1_000_000;
+
+fn parse_forecast(text: &str) -> Result<usize, String> {
+    let steps = text.parse().ok().filter(|steps| *steps <= MOST_FORECAST);
+    steps.ok_or_else(|| format!("expected a whole number from 0 to {MOST_FORECAST}"))
 }
 
 fn check_ending(option: &str, path: Option<&Path>, ending: &str) -> Result<()> {

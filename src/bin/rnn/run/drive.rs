@@ -17,7 +17,8 @@ use crate::report::Reporter;
 const BATCH: usize = 256;
 /// Batches per window of ragged sequences: enough for lengths to sort well.
 const WINDOW: usize = 64;
-/// Most input values that a window holds (64 MiB of f32).
+/// Most values that a window holds (64 MiB of f32): of its input, or of its output and states where
+/// those are more.
 const WINDOW_VALUES: usize = 1 << 24;
 /// Most values that the widest array of a batch holds, where the batch size is ours to choose.
 const BATCH_VALUES: usize = 1 << 26;
@@ -66,10 +67,13 @@ impl Drive<'_> {
     }
 
     fn read(&self, source: &mut dyn Source, most: usize) -> Result<Vec<Sequence>> {
-        let (mut sequences, mut values) = (Vec::new(), 0);
+        let model = self.loaded.model();
+        let states = if self.collected.wants_states() { state_size(model) } else { 0 };
+        let (mut sequences, mut values) = (Vec::new(), 0usize);
         while sequences.len() < most && values < WINDOW_VALUES {
             let Some(sequence) = source.next_sequence()? else { break };
-            values += self.wanted.steps(&sequence.values) * self.wanted.features;
+            let held = held(model, self.wanted.steps(&sequence.values), self.wanted.features);
+            values = values.saturating_add(held).saturating_add(states);
             sequences.push(sequence);
         }
         Ok(sequences)
@@ -193,6 +197,18 @@ fn widest(model: &Model) -> usize {
         spec.input_size.max(spec.gate_rows() * spec.direction.count())
     });
     layers.max().unwrap_or(1).max(model.output_size())
+}
+
+/// Returns the values that a sequence of `steps` holds in a window: the larger of input and output.
+fn held(model: &Model, steps: usize, features: usize) -> usize {
+    let rows = if model.is_last_step_only() { 1 } else { steps };
+    steps.saturating_mul(features).max(rows.saturating_mul(model.output_size()))
+}
+
+/// Returns the values of the states of one sequence.
+fn state_size(model: &Model) -> usize {
+    let zeros = States::zeros(model, 1);
+    zeros.h.iter().chain(zeros.c.iter().flatten()).map(|tensor| tensor.data().len()).sum()
 }
 
 fn auto_batch(model: &Model, steps: usize) -> usize {
@@ -347,6 +363,15 @@ mod tests {
         assert_eq!((spoken[0].1, spoken[0].3), (19, true));
         assert!(close(&spoken[0].2, &whole.0[0].2));
         assert!(close(collected.sample.last_output().expect("a row"), &whole.0[0].2));
+    }
+
+    #[test]
+    fn windows_count_the_wider_of_input_and_output() {
+        assert_eq!(held(&model(HeadSpec::new(2)), 10, 1), 20);
+        assert_eq!(held(&model(HeadSpec::new(2)), 10, 3), 30);
+        assert_eq!(held(&model(HeadSpec::new(20).last_step()), 10, 1), 20);
+        assert_eq!(held(&model(HeadSpec::new(2)), usize::MAX, 1), usize::MAX);
+        assert_eq!(state_size(&model(HeadSpec::new(2))), 5 + 3 + 5);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(super) fn run(
     steps: usize,
 ) -> Result<Vec<Vec<f32>>> {
     let wanted = Wanted::of(loaded.model());
-    let mut rows = Vec::with_capacity(steps);
+    let mut rows = Vec::new();
     let mut row = last.to_vec();
     while rows.len() < steps {
         rows.push(row);

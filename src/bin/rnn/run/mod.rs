@@ -71,6 +71,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     };
     let mut opened = data::open(&args.input, format, &model, options)?;
     let initial = initial(args, &model, &mut opened)?;
+    check_single(args, forecast, known_sequences(&opened)).map_err(Failure::Usage)?;
     let mut outputs = Outputs::open(args, &model, &opened)?;
     let engine = args.device.open(args.strategy(), &reporter)?;
     let loaded = engine.load(&model)?;
@@ -85,27 +86,41 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         sink: outputs.sink.as_deref_mut().map(|sink| sink as &mut dyn Sink),
         reporter: &mut reporter,
     };
-    let labels = drive_all(&mut drive, opened, initial, args)?;
+    let cut = |failure| cut_short(args, failure);
+    let labels = drive_all(&mut drive, opened, initial, args).map_err(cut)?;
     let mut collected = drive.collected;
     let elapsed = reporter.stop();
     let states = collected.join_states()?;
     warn(&reporter, &collected, &labels, &model);
-    let rows = predict(args, &loaded, &collected, states.as_ref(), forecast)?;
+    if let Err(missing) = check_single(args, forecast, Some(collected.lengths.len())) {
+        reporter.warn(&format!("{missing}: no forecast"));
+    }
+    // Files before words: nobody may read what is printed. States come last, so that a run whose
+    // output or picture failed can be repeated from where it started.
+    if let Some(sink) = outputs.sink {
+        let totals = Totals { lengths: &collected.lengths, states: states.as_ref() };
+        sink.finish(&totals).map_err(|e| cut(e.into()))?;
+    }
+    let rows = predict(&loaded, &collected, states.as_ref(), forecast)?;
+    if let Some(draft) = outputs.plot {
+        plot::save(&picture::draw(&model, &collected, &labels, &rows), draft)?;
+    }
+    if let (Some(draft), Some(states)) = (outputs.states, &states) {
+        states::save(states, draft)?;
+    }
+    let mut text = String::new();
     if args.prints_summary() {
         let file = args.model.model.display().to_string();
-        print(&summary::summary(&model, &file, reporter.counts(), &collected.sample, &labels))?;
+        text += &summary::summary(&model, &file, reporter.counts(), &collected.sample, &labels);
     }
     let to_stdout = args.output.as_deref().is_some_and(write::is_stdout);
     if !rows.is_empty() && !to_stdout {
         let start = collected.lengths.first().copied().unwrap_or(0);
-        print(&summary::forecast(&model, &rows, &labels, start))?;
+        text += &summary::forecast(&model, &rows, &labels, start);
     }
-    if let Some(draft) = outputs.plot.take() {
-        plot::save(&picture::draw(&model, &collected, &labels, &rows), draft)?;
-    }
-    outputs.finish(&collected, states.as_ref())?;
+    let printed = if text.is_empty() { Ok(()) } else { print(&text) };
     reporter.last_line(elapsed);
-    Ok(())
+    printed
 }
 
 /// Says how many steps to predict past the end.
@@ -122,19 +137,49 @@ fn forecast_steps(args: &RunArgs, model: &Model) -> Result<usize> {
     }
 }
 
+/// Returns the number of sequences, where it is known before reading.
+fn known_sequences(opened: &Opened) -> Option<usize> {
+    match opened {
+        Opened::Sequences(source) => source.known().sequences,
+        Opened::Steps(_) => Some(1),
+    }
+}
+
+/// Refuses a forecast that was asked for where there are several sequences.
+fn check_single(args: &RunArgs, steps: usize, known: Option<usize>) -> Result<(), String> {
+    match known {
+        Some(count) if count != 1 && steps > 0 && args.forecast.is_some() => {
+            Err(format!("--forecast: expected one sequence, got {count}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A reader that has enough ends a run well, but not one that was to write other files too.
+fn cut_short(args: &RunArgs, failure: Failure) -> Failure {
+    if args.states.is_some() || args.plot.is_some() { failure.unexcused() } else { failure }
+}
+
+/// Loads the initial states and checks them against what is known of the input.
 fn initial(args: &RunArgs, model: &Model, opened: &mut Opened) -> Result<Option<States>> {
     let brought = match opened {
         Opened::Sequences(source) => source.take_initial(),
         Opened::Steps(_) => None,
     };
-    let Some(path) = &args.initial else { return Ok(brought) };
-    if brought.is_some() {
+    if args.initial.is_some() && brought.is_some() {
         return Err(Failure::usage(format!(
             "--initial: expected none, since {} holds initial states of its own",
             args.input.display()
         )));
     }
-    Ok(Some(states::load(model, path)?))
+    let states = match &args.initial {
+        Some(path) => Some(states::load(model, path)?),
+        None => brought,
+    };
+    if let (Some(states), Some(count)) = (&states, known_sequences(opened)) {
+        states::check(states, model, count)?;
+    }
+    Ok(states)
 }
 
 /// Everything that is written, open before any work.
@@ -169,16 +214,6 @@ impl Outputs {
             plot: draft(&args.plot)?,
             wants_states: args.states.is_some() || format == Some(write::Format::Npz),
         })
-    }
-
-    fn finish(self, collected: &Collected, states: Option<&States>) -> Result<()> {
-        if let (Some(draft), Some(states)) = (self.states, states) {
-            states::save(states, draft)?;
-        }
-        if let Some(sink) = self.sink {
-            sink.finish(&Totals { lengths: &collected.lengths, states })?;
-        }
-        Ok(())
     }
 }
 
@@ -231,16 +266,12 @@ fn warn(reporter: &Reporter, collected: &Collected, labels: &Labels, model: &Mod
 }
 
 fn predict(
-    args: &RunArgs,
     loaded: &LoadedModel,
     collected: &Collected,
     states: Option<&States>,
     steps: usize,
 ) -> Result<Vec<Vec<f32>>> {
     let count = collected.lengths.len();
-    if steps > 0 && count != 1 && args.forecast.is_some() {
-        return Err(Failure::usage(format!("--forecast: expected one sequence, got {count}")));
-    }
     match (states, collected.sample.last_output()) {
         (Some(states), Some(last)) if steps > 0 && count == 1 => {
             Ok(forecast::run(loaded, states.clone(), last, steps)?)

@@ -73,7 +73,9 @@ pub(crate) fn run(args: &TraceArgs) -> Result<()> {
     let mut values = read(args, &model)?;
     if let Some(steps) = args.steps {
         match &mut values {
-            Values::Dense(values) => values.truncate(steps * model.input().spec().width()),
+            Values::Dense(values) => {
+                values.truncate(steps.saturating_mul(model.input().spec().width()))
+            }
             Values::Tokens(tokens) => tokens.truncate(steps),
         }
     }
@@ -84,11 +86,11 @@ pub(crate) fn run(args: &TraceArgs) -> Result<()> {
         return Err(shape_error("sequence: expected at least 1 time step, got 0").into());
     }
     let labels = input_labels(&model, &values);
-    print(&text::table(&model, &trace, &labels, args.top))?;
+    // The file before the words: nobody may read what is printed.
     if let Some(draft) = draft {
         plot::save(&unrolled(&model, &trace, &labels).draw(), draft)?;
     }
-    Ok(())
+    print(&text::table(&model, &trace, &labels, args.top))
 }
 
 fn draft(path: &std::path::Path) -> Result<Draft> {

@@ -16,6 +16,9 @@ use crate::data::array::Array;
 use crate::data::{Sequence, Values, Wanted};
 use crate::failure::shape_error;
 
+/// Most sequences of an array whose sequences are all empty.
+const MOST_EMPTY: usize = 1_000_000;
+
 /// How the array is to be taken.
 #[derive(Debug)]
 pub(super) struct Form {
@@ -170,6 +173,10 @@ fn axes(array: &Array, wanted: &Wanted, layout: Layout) -> Result<Axes> {
     };
     if axes.batch == 0 {
         return Err(fault(" (expected at least 1 sequence)"));
+    }
+    // Such an array has no data that bound the number of its rows.
+    if axes.steps == 0 && axes.batch > MOST_EMPTY {
+        return Err(fault(&format!(" (expected at most {MOST_EMPTY} sequences without steps)")));
     }
     Ok(axes)
 }

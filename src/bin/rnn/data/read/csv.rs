@@ -6,7 +6,7 @@
 //! labels the steps.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 
 use csv::StringRecord;
 use wgpu_rnn::Result;
@@ -27,7 +27,7 @@ pub(crate) struct IndexColumn {
 
 /// The time steps of one file.
 pub(crate) struct CsvSteps {
-    reader: csv::Reader<BufReader<File>>,
+    reader: csv::Reader<Watched>,
     pending: Option<StringRecord>,
     label: String,
     columns: Vec<usize>,
@@ -57,7 +57,7 @@ impl CsvSteps {
             .has_headers(false)
             .flexible(true)
             .trim(csv::Trim::All)
-            .from_reader(file);
+            .from_reader(Watched::new(file));
         let empty = || format_error(format!("{label}: expected at least 1 row, got an empty file"));
         let first = next(&mut reader, label)?.ok_or_else(empty)?;
         let width = first.len();
@@ -114,6 +114,13 @@ impl CsvSteps {
                     None => break,
                 },
             };
+            // In a file of one column an empty line is a value that is missing.
+            if let Some(row) = self.reader.get_ref().gap.filter(|_| self.width == 1) {
+                return Err(shape_error(format!(
+                    "{}: row {row}: expected 1 value, got an empty line",
+                    self.label
+                )));
+            }
             self.push(&record, &mut values)?;
             self.count(&record);
         }
@@ -187,7 +194,64 @@ impl Source for WholeCsv {
     }
 }
 
-fn next(reader: &mut csv::Reader<BufReader<File>>, label: &str) -> Result<Option<StringRecord>> {
+/// A file on its way into the parser, which passes over empty lines without a word.
+struct Watched {
+    file: BufReader<File>,
+    /// The line that is being read, from 1.
+    line: usize,
+    /// The last byte read.
+    last: u8,
+    quoted: bool,
+    /// Whether the line has content.
+    filled: bool,
+    /// Whether any line has content.
+    begun: bool,
+    /// The first empty line since the last line with content.
+    empty: Option<usize>,
+    /// The first empty line that stands between two with content.
+    gap: Option<usize>,
+}
+
+impl Watched {
+    fn new(file: BufReader<File>) -> Self {
+        Self {
+            file,
+            line: 1,
+            last: 0,
+            quoted: false,
+            filled: false,
+            begun: false,
+            empty: None,
+            gap: None,
+        }
+    }
+
+    fn watch(&mut self, byte: u8) {
+        let last = std::mem::replace(&mut self.last, byte);
+        if self.quoted || !matches!(byte, b'\n' | b'\r') {
+            self.quoted ^= byte == b'"';
+            self.filled = true;
+            self.begun = true;
+            self.gap = self.gap.or(self.empty.take());
+        } else if byte == b'\r' || last != b'\r' {
+            if self.begun && !self.filled {
+                self.empty = self.empty.or(Some(self.line));
+            }
+            self.filled = false;
+            self.line += 1;
+        }
+    }
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        buffer[..count].iter().for_each(|&byte| self.watch(byte));
+        Ok(count)
+    }
+}
+
+fn next(reader: &mut csv::Reader<Watched>, label: &str) -> Result<Option<StringRecord>> {
     let mut record = StringRecord::new();
     let more = reader
         .read_record(&mut record)
@@ -209,9 +273,11 @@ fn parse_float(cell: &str) -> Result<f32> {
     Ok(value)
 }
 
-/// Picks the delimiter that stands most often in the first line.
+/// Picks the delimiter that stands most often in the first line that is not empty.
 fn sniff(start: &[u8]) -> u8 {
-    let line = start.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let start = start.strip_prefix("\u{feff}".as_bytes()).unwrap_or(start);
+    let mut lines = start.split(|byte| matches!(byte, b'\n' | b'\r'));
+    let line = lines.find(|line| !line.is_empty()).unwrap_or_default();
     let count = |delimiter: u8| {
         let mut quoted = false;
         let outside = line.iter().filter(|&&byte| {
@@ -314,7 +380,11 @@ mod tests {
     #[test]
     fn columns_delimiters_and_headers_are_told() {
         type Names<'a> = &'a [&'a str];
-        let cases: [(&str, usize, Names<'_>, Names<'_>, &[f32]); 7] = [
+        let cases: [(&str, usize, Names<'_>, Names<'_>, &[f32]); 11] = [
+            ("\r\n\n1;2\n", 2, &[], &[], &[1., 2.]),
+            ("\nx\n1\n2\n\n\n", 1, &[], &[], &[1., 2.]),
+            ("1\r\n2\r\n\r\n", 1, &[], &[], &[1., 2.]),
+            ("1,2\n\n3,4\n", 2, &[], &[], &[1., 2., 3., 4.]),
             ("1,2\n3,4\n", 2, &[], &[], &[1., 2., 3., 4.]),
             ("a;b\n1;2\n", 2, &[], &[], &[1., 2.]),
             ("a\tb\n1\t2\n", 2, &[], &[], &[1., 2.]),
@@ -349,6 +419,8 @@ mod tests {
             (open("a,b\n1,2\n3,x\n", 2, &[], &[]), "x.csv: row 3: b: expected a number, got \"x\""),
             (open("a,b\n1,2\n3,\n", 2, &[], &[]), "row 3: b: expected a number, got \"\""),
             (open("1,2\n3\n", 2, &[], &[]), "row 2: expected 2 cells, got 1"),
+            (open("1\n\n2", 1, &[], &[]), "x.csv: row 2: expected 1 value, got an empty line"),
+            (open("x\r\n1\r\n\r\n\r\n2\r\n", 1, &[], &[]), "row 3: expected 1 value, got an empty"),
             (open("1e99\n", 1, &[], &[]), "range"),
             (
                 open("a,b\n1,2\n", 1, &["c"], &[]),

@@ -14,7 +14,7 @@ use std::io::BufRead;
 use serde_json::{Map, Value};
 use wgpu_rnn::Result;
 
-use super::{Source, text};
+use super::{Source, text, unmarked};
 use crate::data::{Sequence, Values, Wanted, narrow};
 use crate::failure::{format_error, io_error, shape_error};
 
@@ -44,10 +44,11 @@ impl Source for JsonLines {
                 break;
             }
             self.line += 1;
+            let line = if self.line == 1 { unmarked(&line) } else { &line };
             if !line.trim().is_empty() {
                 self.found = true;
                 let place = || format!("{}: line {}", self.label, self.line);
-                return parse(&line, &self.wanted).map(Some).map_err(|e| e.in_context(place()));
+                return parse(line, &self.wanted).map(Some).map_err(|e| e.in_context(place()));
             }
         }
         if self.found {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use wgpu_rnn::Result;
 
+use super::unmarked;
 use crate::data::array::{Array, Bytes, MAGIC};
 use crate::failure::{format_error, io_error};
 
@@ -24,7 +25,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<i128>> {
 fn parse(bytes: &[u8]) -> Result<Vec<i128>> {
     let text = std::str::from_utf8(bytes)
         .map_err(|_| format_error("lengths: expected .npy or text with one number a line"))?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = unmarked(text).lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(index, line)| {
             line.trim().parse().map_err(|_| {
@@ -41,6 +42,7 @@ mod tests {
     #[test]
     fn lengths_are_one_number_a_line() {
         assert_eq!(parse(b"3\n 0\r\n\n12").expect("numbers"), [3, 0, 12]);
+        assert_eq!(parse("\u{feff}3\n4".as_bytes()).expect("numbers"), [3, 4]);
         let error = parse(b"3\nx").expect_err("not a number");
         assert_eq!(error.to_string(), "line 2: expected a whole number, got \"x\"");
     }

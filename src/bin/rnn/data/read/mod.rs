@@ -177,6 +177,11 @@ pub(crate) fn open(
     Ok(Opened::Sequences(source))
 }
 
+/// Takes the byte order mark away that some programs put in front of a text.
+fn unmarked(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 /// Maps a file, or reads it where it cannot be mapped (a pipe, an empty file).
 fn map_or_read(mut file: &File, label: &str) -> Result<Bytes> {
     if let Ok(map) = map::map(file) {

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use wgpu_rnn::model::Vocabulary;
 use wgpu_rnn::{Error, ErrorKind, Result};
 
-use super::Source;
+use super::{Source, unmarked};
 use crate::data::{Sequence, Values, Wanted};
 use crate::failure::{format_error, io_error};
 
@@ -57,6 +57,7 @@ impl Source for TextLines {
         self.line += 1;
         let text =
             text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t));
+        let text = if self.line == 1 { unmarked(text) } else { text };
         let tokens = self
             .vocabulary
             .encode(text)

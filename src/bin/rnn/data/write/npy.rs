@@ -83,7 +83,7 @@ impl NpyFile {
     fn lay_out(&mut self, steps: usize) -> Result<Draft> {
         let mut laid_out = self.draft.sibling()?;
         let rows = map::map(self.draft.file())
-            .map_err(|e| io_error(self.draft.target().display(), "read back", e))?;
+            .map_err(|e| io_error(self.draft.wanted().display(), "read back", e))?;
         let bytes = self.shape.width * size_of::<f32>();
         let starts: Vec<usize> = self
             .rows
