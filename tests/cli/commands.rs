@@ -155,3 +155,25 @@ fn trace_takes_any_number_of_steps() {
     let all = folder.rnn(&format!("{line} 2")).ok();
     assert_eq!(folder.rnn(&format!("{line} {}", usize::MAX)).ok(), all);
 }
+
+#[test]
+fn what_a_plain_state_dict_leaves_open_is_noted() {
+    let folder = Folder::new();
+    let bytes = [0u8; 64];
+    let view = |shape: Vec<usize>| {
+        let size = shape.iter().product::<usize>() * 4;
+        safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, &bytes[..size])
+            .expect("a tensor")
+    };
+    let tensors = [("rnn.weight_ih_l0", view(vec![3, 2])), ("rnn.weight_hh_l0", view(vec![3, 3]))];
+    let file = safetensors::serialize(tensors, None).expect("a file");
+    folder.write("plain.safetensors", file);
+    folder.write("x.csv", "1,2\n3,4\n");
+    let noted = "note: rnn taken as rnn-tanh (rnn-relu has the same shapes: --cell rnn-relu)";
+    let outcome = folder.rnn("run plain.safetensors x.csv --device cpu");
+    assert!(outcome.err.contains(noted), "{}", outcome.err);
+    let outcome = folder.rnn("run plain.safetensors x.csv --device cpu --cell rnn-relu");
+    assert!(!outcome.err.contains(noted), "{}", outcome.err);
+    let outcome = folder.rnn("run plain.safetensors x.csv --device cpu --quiet");
+    assert!(!outcome.err.contains("note:"), "{}", outcome.err);
+}

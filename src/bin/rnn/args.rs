@@ -6,6 +6,7 @@ use clap::Args;
 use wgpu_rnn::{Activation, Cell, LoadOptions, Model};
 
 use crate::failure::Result;
+use crate::report::Reporter;
 
 /// The model file and what may override its metadata.
 #[derive(Args, Debug)]
@@ -52,12 +53,16 @@ impl Overrides {
 }
 
 impl ModelArgs {
-    /// Loads the model.
+    /// Loads the model and says what was read off its shapes because the file does not state it.
     ///
     /// # Errors
     /// As [`Model::load_with`].
-    pub(crate) fn load(&self) -> Result<Model> {
-        self.overrides.load(&self.model)
+    pub(crate) fn load(&self, reporter: &Reporter) -> Result<Model> {
+        let model = self.overrides.load(&self.model)?;
+        for guess in &model.info.guesses {
+            reporter.note(&format!("note: {guess}"));
+        }
+        Ok(model)
     }
 }
 

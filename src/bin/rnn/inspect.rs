@@ -55,7 +55,7 @@ fn parse_shape(text: &str) -> Result<(usize, usize), String> {
 /// When the model cannot be loaded, the device opened, or the shape planned.
 pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     let reporter = Reporter::new(args.quiet);
-    let model = args.model.load()?;
+    let model = args.model.load(&reporter)?;
     let engine = args.device.open(Strategy::Auto, &reporter)?;
     let (batch, steps) = args.shape;
     let plan = engine.load(&model)?.explain(batch, steps)?;

@@ -62,7 +62,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let format = Format::of(&args.input)?;
     args.check(format)?;
     let mut reporter = Reporter::new(args.quiet);
-    let model = args.model.load()?;
+    let model = args.model.load(&reporter)?;
     let forecast = forecast_steps(args, &model)?;
     let options = InputOptions {
         columns: &args.columns,

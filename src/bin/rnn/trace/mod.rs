@@ -69,7 +69,7 @@ pub(crate) struct TraceArgs {
 /// When model or sequence cannot be read, or the device fails.
 pub(crate) fn run(args: &TraceArgs) -> Result<()> {
     let reporter = Reporter::new(args.quiet);
-    let model = args.model.load()?;
+    let model = args.model.load(&reporter)?;
     let mut values = read(args, &model)?;
     if let Some(steps) = args.steps {
         match &mut values {
