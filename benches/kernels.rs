@@ -119,7 +119,7 @@ impl Device {
         buffer
     }
 
-    fn run(&self, session: &Session, input: &wgpu::Buffer, output: &wgpu::Buffer) {
+    fn submit_and_wait(&self, session: &Session, input: &wgpu::Buffer, output: &wgpu::Buffer) {
         let index = session.submit(input, output).expect("submits");
         let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
         self.device.poll(wait).expect("the device answers");
@@ -162,13 +162,15 @@ fn kernels(criterion: &mut Criterion) {
             let input = device.upload(&bench.batch);
             let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
             let output = device.buffer(session.output_bytes(), usage);
-            device.run(&session, &input, &output);
+            device.submit_and_wait(&session, &input, &output);
             let want = reference::run::<f64>(&bench.model, &bench.batch, &RunOptions::default())
                 .expect("runs");
             let got = Tensor::new(want.output.shape(), device.read(&output)).expect("same size");
             assert_eq!(compare("output", &got, &want.output).fault, None, "{name}");
             group.throughput(Throughput::Elements((rows * steps) as u64));
-            group.bench_function(name, |b| b.iter(|| device.run(&session, &input, &output)));
+            group.bench_function(name, |b| {
+                b.iter(|| device.submit_and_wait(&session, &input, &output))
+            });
         }
         group.finish();
     }
