@@ -1,4 +1,4 @@
-//! The device: the only folder, with `engine.rs`, that names wgpu.
+//! The device: the only folder, with `engine/`, that names wgpu.
 //!
 //! Carries a [`crate::plan::Plan`] out: `adapter` opens a device, `canary` asks it what it can do,
 //! `pack` and `weights` bring the network onto it, `pipelines` compiles, `workspace` holds buffers
