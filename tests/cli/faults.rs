@@ -208,6 +208,7 @@ fn files_that_cannot_be_opened_are_named() {
 fn options_without_effect_are_refused() {
     let folder = folder();
     folder.write("few.txt", "1\n");
+    folder.write("b.csv", "1,2\n");
     folder.write(
         "n.npz",
         npz(&[("input", npy_f32(&[1, 1, 2], &[0.0; 2])), ("lengths", npy_i64(&[1], &[1]))], false),
@@ -233,6 +234,11 @@ fn options_without_effect_are_refused() {
             (&format!("{x} --cell elman"), 2, "expected rnn-tanh"),
             (&format!("{x} --output-activation exp"), 2, "expected none, softmax"),
             (&format!("{x} --batch-size 0"), 2, "at least 1"),
+            (
+                "dense.safetensors b.csv --batch-size 3",
+                2,
+                "--batch-size: expected an input of several sequences (a .csv is one)",
+            ),
             (
                 "forecaster.safetensors x.csv --columns a --forecast 18446744073709551615",
                 2,

@@ -167,6 +167,11 @@ impl RunArgs {
             "a .csv input to apply it to",
         )?;
         refuse(
+            self.batch_size.is_some() && input == read::Format::Csv,
+            "--batch-size",
+            "an input of several sequences (a .csv is one)",
+        )?;
+        refuse(
             self.pad_value.is_some() && !array_out,
             "--pad-value",
             "an .npy or .npz output, which is padded",
