@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! gx = W_ih·x_t + b_ih          gh = W_hh·h_{t-1} + b_hh          (PyTorch nn.RNN, nn.LSTM, nn.GRU)
+//! gx, gh := LN(gx), LN(gh) before their biases                     (layer normalisation, src/cell/options)
 //! h_t, c_t = step(gx, gh, h_{t-1}, c_{t-1})                       (src/cell)
 //! h_t := W_hr·h_t                                                 (LSTM projection; Sak et al. 2014)
 //! y_t = g(W_y·h_t + b_y)                                          (output layer)
@@ -13,9 +14,11 @@
 //! padding is never read.
 
 use crate::batch::{Batch, Layout, RunOptions, ZeroLength};
-use crate::cell::{self, Cell, Real};
+use crate::cell::{self, Cell, Custom, Real};
 use crate::error::Result;
-use crate::model::{Activation, DirectionWeights, Head, HeadSteps, Input, LayerSpec, Model};
+use crate::model::{
+    Activation, DirectionWeights, Head, HeadSteps, Input, LayerNorm, LayerSpec, Model,
+};
 use crate::tensor::Tensor;
 
 /// What the oracle gives: [`crate::Output`] in the precision of the computation.
@@ -51,13 +54,14 @@ pub fn run<F: Real>(
         for (b, sequence) in sequences.iter_mut().enumerate() {
             let mut outputs = vec![Vec::new(); sequence.len()];
             for (d, weights) in layer.directions().iter().enumerate() {
+                let direction = Direction::new(spec, weights, d);
                 let mut state = initial_state(spec, batch, index, d, b);
                 let mut order: Vec<usize> = (0..sequence.len()).collect();
                 if spec.direction.is_reverse(d) {
                     order.reverse();
                 }
                 for t in order {
-                    state = step(spec, weights, &sequence[t], &state);
+                    state = direction.step(&sequence[t], &state);
                     // (forward, reverse) on the feature axis: forward filled its part before.
                     outputs[t].extend_from_slice(&state.h);
                 }
@@ -72,8 +76,24 @@ pub fn run<F: Real>(
         h_n.push(h_last);
         c_n.push(spec.cell.has_c().then_some(c_last));
     }
+    if model.head().is_some_and(|head| head.steps == HeadSteps::Final) {
+        keep_final_states(&mut sequences, h_n.last());
+    }
     let output = finish(model, batch, options, &sequences);
     Ok(ReferenceOutput { output, h: h_n, c: c_n })
+}
+
+/// Puts h_n of the last layer, directions side by side, where the output layer reads: at the last
+/// valid step. Rows without a step stay without.
+fn keep_final_states<F: Real>(sequences: &mut [Vec<Vec<F>>], h_n: Option<&Tensor<F>>) {
+    let Some(h_n) = h_n else { return };
+    let rows = sequences.len();
+    for (b, sequence) in sequences.iter_mut().enumerate() {
+        if let Some(last) = sequence.last_mut() {
+            let directions = (0..h_n.shape()[0]).map(|d| h_n.row(d * rows + b));
+            *last = directions.flatten().copied().collect();
+        }
+    }
 }
 
 fn read<F: Real>(model: &Model, batch: &Batch, b: usize) -> Vec<Vec<F>> {
@@ -126,35 +146,134 @@ fn initial_state<F: Real>(
     state
 }
 
-fn step<F: Real>(
-    spec: &LayerSpec,
-    weights: &DirectionWeights,
-    x: &[F],
-    before: &State<F>,
-) -> State<F> {
-    let (hidden, gates) = (spec.hidden_size, spec.cell.gates());
-    let gx = affine(&weights.weight_ih, weights.bias_ih.as_ref(), x);
-    let mut gh = affine(&weights.weight_hh, weights.bias_hh.as_ref(), &before.h);
-    if spec.cell == Cell::GruResetBefore {
-        // n's hidden product takes r⊙h in place of h.
-        let reset: Vec<F> =
-            (0..hidden).map(|u| cell::reset_gate(gx[u], gh[u]) * before.h[u]).collect();
-        let candidate = affine(&weights.weight_hh, weights.bias_hh.as_ref(), &reset);
-        gh[2 * hidden..].copy_from_slice(&candidate[2 * hidden..]);
+/// One direction of one layer.
+struct Direction<'a, F> {
+    spec: &'a LayerSpec,
+    weights: &'a DirectionWeights,
+    rules: Custom<F>,
+}
+
+impl<'a, F: Real> Direction<'a, F> {
+    fn new(spec: &'a LayerSpec, weights: &'a DirectionWeights, d: usize) -> Self {
+        Self { spec, weights, rules: Custom::new(spec.cell, &spec.options, d) }
     }
-    let mut after = State { h: vec![F::default(); hidden], c: vec![F::default(); hidden] };
-    for u in 0..hidden {
-        // With projection the old h has width P and no point-wise cell reads it (LSTM only).
-        let mut states = [before.h.get(u).copied().unwrap_or_default(), before.c[u]];
-        let gate = |all: &[F]| (0..gates).map(|g| all[g * hidden + u]).collect::<Vec<F>>();
-        cell::step(spec.cell, &gate(&gx), &gate(&gh), &mut states);
-        after.h[u] = states[0];
-        after.c[u] = if spec.cell.has_c() { states[1] } else { F::default() };
+
+    fn step(&self, x: &[F], before: &State<F>) -> State<F> {
+        let (spec, weights) = (self.spec, self.weights);
+        let (gx, gh) = self.products(x, &before.h);
+        let gh =
+            if spec.cell == Cell::GruResetBefore { self.candidate(&gx, gh, before) } else { gh };
+        let mut after = self.cells(&gx, &gh, before);
+        if let (Some(norm), Cell::Lstm) = (&weights.layer_norm, spec.cell) {
+            self.normalised_outputs(norm, &gx, &gh, before, &mut after);
+        }
+        if let Some(projection) = &weights.weight_hr {
+            after.h = affine(projection, None, &after.h);
+        }
+        after
     }
-    if let Some(projection) = &weights.weight_hr {
-        after.h = affine(projection, None, &after.h);
+
+    /// `W_ih·x + b_ih` and `W_hh·h + b_hh`, each product normalised before its bias is added.
+    fn products(&self, x: &[F], h: &[F]) -> (Vec<F>, Vec<F>) {
+        let weights = self.weights;
+        let (b_ih, b_hh) = (weights.bias_ih.as_ref(), weights.bias_hh.as_ref());
+        let Some((norm, epsilon)) = weights.layer_norm.as_ref().zip(self.spec.options.layer_norm)
+        else {
+            return (affine(&weights.weight_ih, b_ih, x), affine(&weights.weight_hh, b_hh, h));
+        };
+        let side = |weight, bias: Option<&Tensor>, v, scale: &Tensor, shift: &Tensor| {
+            let mut values = layer_norm(&affine(weight, None, v), scale, shift, epsilon);
+            for (value, bias) in values.iter_mut().zip(bias.map_or(&[][..], |b| b.data())) {
+                *value += F::from_f32(*bias);
+            }
+            values
+        };
+        (
+            side(&weights.weight_ih, b_ih, x, &norm.ih_weight, &norm.ih_bias),
+            side(&weights.weight_hh, b_hh, h, &norm.hh_weight, &norm.hh_bias),
+        )
     }
-    after
+
+    /// Replaces n's hidden product by the one with r⊙h in place of h.
+    fn candidate(&self, gx: &[F], mut gh: Vec<F>, before: &State<F>) -> Vec<F> {
+        let hidden = self.spec.hidden_size;
+        let reset: Vec<F> = (0..hidden)
+            .map(|u| cell::reset_gate(&self.rules, gx[u], gh[u]) * before.h[u])
+            .collect();
+        let product = affine(&self.weights.weight_hh, self.weights.bias_hh.as_ref(), &reset);
+        gh[2 * hidden..].copy_from_slice(&product[2 * hidden..]);
+        gh
+    }
+
+    fn cells(&self, gx: &[F], gh: &[F], before: &State<F>) -> State<F> {
+        let (spec, hidden) = (self.spec, self.spec.hidden_size);
+        let mut after = State { h: vec![F::default(); hidden], c: vec![F::default(); hidden] };
+        for u in 0..hidden {
+            // With projection the old h has width P and no point-wise cell reads it (LSTM only).
+            let mut states = [before.h.get(u).copied().unwrap_or_default(), before.c[u]];
+            cell::step(
+                spec.cell,
+                &self.rules(u),
+                &self.gate(gx, u),
+                &self.gate(gh, u),
+                &mut states,
+            );
+            after.h[u] = states[0];
+            after.c[u] = if spec.cell.has_c() { states[1] } else { F::default() };
+        }
+        after
+    }
+
+    /// `h = o·h(LN(c))` in place of `h = o·h(c)`.
+    fn normalised_outputs(
+        &self,
+        norm: &LayerNorm,
+        gx: &[F],
+        gh: &[F],
+        before: &State<F>,
+        after: &mut State<F>,
+    ) {
+        let epsilon = self.spec.options.layer_norm.unwrap_or_default();
+        let (Some(scale), Some(shift)) = (&norm.c_weight, &norm.c_bias) else { return };
+        let c = layer_norm(&after.c, scale, shift, epsilon);
+        for u in 0..self.spec.hidden_size {
+            let (gx, gh, rules) = (self.gate(gx, u), self.gate(gh, u), self.rules(u));
+            let (o, _) = cell::lstm::gates(&rules, &gx, &gh, before.c[u]);
+            after.h[u] = cell::lstm::output(&rules, o, c[u]);
+        }
+    }
+
+    fn gate(&self, all: &[F], u: usize) -> Vec<F> {
+        (0..self.spec.cell.gates()).map(|g| all[g * self.spec.hidden_size + u]).collect()
+    }
+
+    fn rules(&self, u: usize) -> Custom<F> {
+        let hidden = self.spec.hidden_size;
+        let peephole = self.weights.peephole.as_ref();
+        let weights =
+            peephole.map(|p| [0, 1, 2].map(|gate| F::from_f32(p.data()[gate * hidden + u])));
+        Custom { peephole: weights, ..self.rules }
+    }
+}
+
+/// `(v − mean) / √(var + ε) ⊙ scale + shift`, the variance over n.
+fn layer_norm<F: Real>(v: &[F], scale: &Tensor, shift: &Tensor, epsilon: f32) -> Vec<F> {
+    let mut count = F::default();
+    v.iter().for_each(|_| count += F::ONE);
+    let mean_of = |values: &mut dyn Iterator<Item = F>| {
+        let mut sum = F::default();
+        values.for_each(|value| sum += value);
+        sum / count
+    };
+    let mean = mean_of(&mut v.iter().copied());
+    let variance = mean_of(&mut v.iter().map(|x| (*x - mean) * (*x - mean)));
+    let deviation = (variance + F::from_f32(epsilon)).sqrt();
+    v.iter()
+        .zip(scale.data().iter().zip(shift.data()))
+        .map(|(x, (scale, shift))| {
+            (*x - mean) / deviation * F::from_f32(*scale) + F::from_f32(*shift)
+        })
+        .collect()
 }
 
 /// Computes `W·x + b` for W `[rows, in]`.
@@ -178,7 +297,7 @@ fn finish<F: Real>(
 ) -> Tensor<F> {
     let (rows, steps, width) = (batch.batch_size(), batch.steps(), model.output_size());
     let pad = F::from_f32(options.pad_value);
-    let last_only = model.is_last_step_only();
+    let last_only = model.is_per_sequence();
     let shape = match (last_only, batch.layout()) {
         (true, _) => vec![rows, width],
         (false, layout) => layout.shape(steps, rows, width).to_vec(),
@@ -202,7 +321,6 @@ fn finish<F: Real>(
 }
 
 fn apply_head<F: Real>(head: &Head, h: &[F]) -> Vec<F> {
-    debug_assert!(matches!(head.steps, HeadSteps::Every | HeadSteps::Last));
     let mut y = affine(&head.weight, head.bias.as_ref(), h);
     activate(head.activation, &mut y);
     y

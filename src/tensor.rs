@@ -57,6 +57,12 @@ impl<T> Tensor<T> {
         self.data
     }
 
+    /// Returns the same values as an array of one axis.
+    #[must_use]
+    pub fn flattened(self) -> Self {
+        Self { shape: vec![self.data.len()], data: self.data }
+    }
+
     /// Returns the number of values.
     pub fn len(&self) -> usize {
         self.data.len()

@@ -23,9 +23,7 @@ fn model(cell: Cell, scale: f32, activation: Activation) -> Model {
     let weights = DirectionWeights {
         weight_ih: one(1.0),
         weight_hh: one(0.0),
-        bias_ih: None,
-        bias_hh: None,
-        weight_hr: None,
+        ..DirectionWeights::default()
     };
     let spec = LayerSpec::new(cell, 1).input(1).bias(false);
     let layer = Layer::new(spec, vec![weights]).expect("fits");

@@ -60,7 +60,7 @@ pub(crate) fn empty_output(model: &Model, batch: &Batch, options: &RunOptions) -
     let (rows, width) = (batch.batch_size(), model.output_size());
     let output = if !options.output {
         Tensor::zeros([0])
-    } else if model.is_last_step_only() {
+    } else if model.is_per_sequence() {
         Tensor::from_fn([rows, width], |_| options.pad_value)
     } else {
         let shape = batch.layout().shape(batch.steps(), rows, width);

@@ -36,10 +36,18 @@ pub trait Real:
     fn exp(self) -> Self;
     /// Computes the natural logarithm.
     fn ln(self) -> Self;
+    /// Computes the square root.
+    fn sqrt(self) -> Self;
     /// Computes the hyperbolic tangent.
     fn tanh(self) -> Self;
     /// Computes the logistic function 1 / (1 + e⁻ˣ).
     fn sigmoid(self) -> Self;
+    /// Computes eˣ − 1 for x ≤ 0 without losing digits near 0.
+    fn exp_m1(self) -> Self;
+    /// Computes ln(1 + eˣ).
+    fn softplus(self) -> Self;
+    /// Computes x / (1 + |x|); ±1 for ±infinity.
+    fn softsign(self) -> Self;
     /// Computes max(x, 0), and NaN for NaN.
     #[inline(always)]
     fn relu(self) -> Self {
@@ -61,6 +69,9 @@ impl Real for f64 {
     fn ln(self) -> Self {
         Self::ln(self)
     }
+    fn sqrt(self) -> Self {
+        Self::sqrt(self)
+    }
     fn tanh(self) -> Self {
         Self::tanh(self)
     }
@@ -68,6 +79,16 @@ impl Real for f64 {
         let e = Self::exp(-self.abs());
         let r = 1.0 / (1.0 + e);
         if self < 0.0 { e * r } else { r }
+    }
+    fn exp_m1(self) -> Self {
+        Self::exp_m1(self)
+    }
+    fn softplus(self) -> Self {
+        let tail = Self::ln_1p(Self::exp(-self.abs()));
+        if self > 0.0 { self + tail } else { tail }
+    }
+    fn softsign(self) -> Self {
+        if self.is_infinite() { self.signum() } else { self / (1.0 + self.abs()) }
     }
 }
 
@@ -86,6 +107,9 @@ impl Real for f32 {
     fn ln(self) -> Self {
         Self::ln(self)
     }
+    fn sqrt(self) -> Self {
+        Self::sqrt(self)
+    }
     #[inline(always)]
     fn tanh(self) -> Self {
         tanh_f32(self)
@@ -93,6 +117,20 @@ impl Real for f32 {
     #[inline(always)]
     fn sigmoid(self) -> Self {
         sigmoid_f32(self)
+    }
+    #[inline(always)]
+    fn exp_m1(self) -> Self {
+        // eˣ − 1 = 2t / (1 − t) with t = tanh(x/2); for x ≤ 0 nothing cancels.
+        let t = tanh_f32(0.5 * self);
+        2.0 * t / (1.0 - t)
+    }
+    #[inline(always)]
+    fn softplus(self) -> Self {
+        softplus_f32(self)
+    }
+    #[inline(always)]
+    fn softsign(self) -> Self {
+        softsign_f32(self)
     }
 }
 
@@ -119,6 +157,32 @@ pub fn sigmoid_f32(x: f32) -> f32 {
     let e = exp_f32(-x.abs());
     let r = 1.0 / (1.0 + e);
     if x < 0.0 { e * r } else { r }
+}
+
+/// Computes ln(1 + eˣ) in f32 as max(x, 0) + ln(1 + e⁻|x|): relative error below 6e-7.
+#[inline(always)]
+pub fn softplus_f32(x: f32) -> f32 {
+    let e = exp_f32(-x.abs());
+    // ln(1 + e) = 2·artanh(s), s = e / (2 + e) ≤ 1/3: the series up to s¹⁵ needs no logarithm.
+    let s = e / (2.0 + e);
+    let q = s * s;
+    let tail = 2.0
+        * s
+        * (1.0
+            + q * (1.0 / 3.0
+                + q * (1.0 / 5.0
+                    + q * (1.0 / 7.0
+                        + q * (1.0 / 9.0 + q * (1.0 / 11.0 + q * (1.0 / 13.0 + q / 15.0)))))));
+    // Where the tail is far below half a unit in the last place of x, this is x, infinity included.
+    if x > 0.0 { x + tail } else { tail }
+}
+
+/// Computes x / (1 + |x|) in f32, for large |x| as 1 / (1 + 1/|x|), which stays exact at infinity.
+#[inline(always)]
+pub fn softsign_f32(x: f32) -> f32 {
+    let a = x.abs();
+    let r = if a > 1.0 { 1.0 / (1.0 + 1.0 / a) } else { a / (1.0 + a) };
+    if x.is_nan() { x } else { r.copysign(x) }
 }
 
 /// Computes eˣ in f32 without branches: range reduction by ln 2 in two parts, then a polynomial.

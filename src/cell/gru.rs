@@ -11,34 +11,44 @@
 //! default and Cho et al. (2014).
 //! Twin: `shaders/cell/gru.wgsl`, and `shaders/recur_reset_before.wgsl` for the second product.
 
-use super::{CellSpec, Real};
+use super::{CellFunction, CellSpec, Real, Rules};
 
-pub(super) const SPEC: CellSpec =
-    CellSpec { name: "gru", gates: &["r", "z", "n"], states: &["h"], pointwise: true };
+pub(super) const SPEC: CellSpec = CellSpec {
+    name: "gru",
+    gates: &["r", "z", "n"],
+    states: &["h"],
+    functions: &[CellFunction::Sigmoid, CellFunction::Tanh],
+    pointwise: true,
+};
 pub(super) const SPEC_RESET_BEFORE: CellSpec =
     CellSpec { name: "gru-reset-before", pointwise: false, ..SPEC };
 
 /// Computes the reset gate `r` of one unit from its two pre-activations.
 #[inline(always)]
-pub fn reset_gate<F: Real>(gx_r: F, gh_r: F) -> F {
-    (gx_r + gh_r).sigmoid()
+pub fn reset_gate<F: Real, R: Rules<F>>(rules: &R, gx_r: F, gh_r: F) -> F {
+    rules.f(gx_r + gh_r, F::sigmoid)
 }
 
 #[inline(always)]
-pub(super) fn step<F: Real>(gx: &[F], gh: &[F], states: &mut [F]) {
-    let r = reset_gate(gx[0], gh[0]);
-    let n = (gx[2] + r * gh[2]).tanh();
-    blend(gx, gh, n, states);
+pub(super) fn step<F: Real, R: Rules<F>>(rules: &R, gx: &[F], gh: &[F], states: &mut [F]) {
+    let r = reset_gate(rules, gx[0], gh[0]);
+    let n = rules.g(gx[2] + r * gh[2], F::tanh);
+    blend(rules, gx, gh, n, states);
 }
 
 #[inline(always)]
-pub(super) fn step_reset_before<F: Real>(gx: &[F], gh: &[F], states: &mut [F]) {
-    let n = (gx[2] + gh[2]).tanh();
-    blend(gx, gh, n, states);
+pub(super) fn step_reset_before<F: Real, R: Rules<F>>(
+    rules: &R,
+    gx: &[F],
+    gh: &[F],
+    states: &mut [F],
+) {
+    let n = rules.g(gx[2] + gh[2], F::tanh);
+    blend(rules, gx, gh, n, states);
 }
 
 #[inline(always)]
-fn blend<F: Real>(gx: &[F], gh: &[F], n: F, states: &mut [F]) {
-    let z = (gx[1] + gh[1]).sigmoid();
+fn blend<F: Real, R: Rules<F>>(rules: &R, gx: &[F], gh: &[F], n: F, states: &mut [F]) {
+    let z = rules.f(gx[1] + gh[1], F::sigmoid);
     states[0] = (F::ONE - z) * n + z * states[0];
 }

@@ -5,11 +5,15 @@
 //! The table [`Cell::spec`] is the only list of cells; drivers, tests and benches read it.
 
 pub mod activation;
+mod function;
 mod gru;
-mod lstm;
+pub(crate) mod lstm;
+mod options;
 mod rnn;
 
 pub use activation::Real;
+pub use function::CellFunction;
+pub use options::{CellOptions, Custom, Own, Rules};
 
 /// The kind of a recurrent cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +41,8 @@ pub struct CellSpec {
     pub gates: &'static [&'static str],
     /// State names, the output state first; their number is S.
     pub states: &'static [&'static str],
+    /// The cell's own functions f, g, h, as far as it has places for them.
+    pub functions: &'static [CellFunction],
     /// Tells whether `step` needs nothing but the two products `W_ih·x` and `W_hh·h`.
     ///
     /// Where it is false, a part of the step depends on a product of a value computed in the same
@@ -97,20 +103,29 @@ impl std::fmt::Display for Cell {
 /// `gx` and `gh` hold G pre-activations each (input side and hidden side, biases included, PyTorch
 /// gate order); `states` holds S values `[h]` or `[h, c]` and receives the new ones.
 ///
+/// `rules` is what the layer adds ([`Own`] for nothing).
+///
 /// [`Cell::GruResetBefore`] is taken too: `gh`'s last entry must then be the candidate's hidden
 /// product, `W_hn·(r⊙h) + b_hn`, for which [`reset_gate`] gives `r`.
 ///
 /// # Panics
 /// When a slice is shorter than G or S.
 #[inline(always)]
-pub fn step<F: Real>(cell: Cell, gx: &[F], gh: &[F], states: &mut [F]) {
+pub fn step<F: Real, R: Rules<F>>(cell: Cell, rules: &R, gx: &[F], gh: &[F], states: &mut [F]) {
     match cell {
-        Cell::RnnTanh => rnn::step_tanh(gx, gh, states),
-        Cell::RnnRelu => rnn::step_relu(gx, gh, states),
-        Cell::Lstm => lstm::step(gx, gh, states),
-        Cell::Gru => gru::step(gx, gh, states),
-        Cell::GruResetBefore => gru::step_reset_before(gx, gh, states),
+        Cell::RnnTanh => rnn::step_tanh(rules, gx, gh, states),
+        Cell::RnnRelu => rnn::step_relu(rules, gx, gh, states),
+        Cell::Lstm => lstm::step(rules, gx, gh, states),
+        Cell::Gru => gru::step(rules, gx, gh, states),
+        Cell::GruResetBefore => gru::step_reset_before(rules, gx, gh, states),
     }
+}
+
+/// Rounds to f32, for constants and tests.
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "rounding is the purpose")]
+pub(crate) fn narrow(value: f64) -> f32 {
+    value as f32
 }
 
 pub use gru::reset_gate;
@@ -162,7 +177,7 @@ fn step_blocks<const L: usize, const G: usize>(
                 gate_h[g] = y[g][u];
             }
             let mut states = [new_h[u], new_c[u]];
-            step(cell, &gate_x, &gate_h, &mut states);
+            step(cell, &Own, &gate_x, &gate_h, &mut states);
             new_h[u] = states[0];
             new_c[u] = states[1];
         }
@@ -179,7 +194,7 @@ pub(crate) fn reset_row<const L: usize>(gx_r: &[f32], gh_r: &[f32], h: &[f32], o
     for (((x, y), h), out) in blocks.zip(out.as_chunks_mut::<L>().0) {
         let mut reset = [0.0; L];
         for u in 0..L {
-            reset[u] = reset_gate(x[u], y[u]) * h[u];
+            reset[u] = reset_gate(&Own, x[u], y[u]) * h[u];
         }
         *out = reset;
     }

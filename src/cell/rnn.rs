@@ -6,18 +6,24 @@
 //! One gate, one state. Source: PyTorch `nn.RNN`; Elman, "Finding structure in time" (1990).
 //! Twin: `shaders/cell/rnn_tanh.wgsl`, `shaders/cell/rnn_relu.wgsl`.
 
-use super::{CellSpec, Real};
+use super::{CellFunction, CellSpec, Real, Rules};
 
-pub(super) const TANH: CellSpec =
-    CellSpec { name: "rnn-tanh", gates: &["h"], states: &["h"], pointwise: true };
-pub(super) const RELU: CellSpec = CellSpec { name: "rnn-relu", ..TANH };
+pub(super) const TANH: CellSpec = CellSpec {
+    name: "rnn-tanh",
+    gates: &["h"],
+    states: &["h"],
+    functions: &[CellFunction::Tanh],
+    pointwise: true,
+};
+pub(super) const RELU: CellSpec =
+    CellSpec { name: "rnn-relu", functions: &[CellFunction::Relu], ..TANH };
 
 #[inline(always)]
-pub(super) fn step_tanh<F: Real>(gx: &[F], gh: &[F], states: &mut [F]) {
-    states[0] = (gx[0] + gh[0]).tanh();
+pub(super) fn step_tanh<F: Real, R: Rules<F>>(rules: &R, gx: &[F], gh: &[F], states: &mut [F]) {
+    states[0] = rules.f(gx[0] + gh[0], F::tanh);
 }
 
 #[inline(always)]
-pub(super) fn step_relu<F: Real>(gx: &[F], gh: &[F], states: &mut [F]) {
-    states[0] = (gx[0] + gh[0]).relu();
+pub(super) fn step_relu<F: Real, R: Rules<F>>(rules: &R, gx: &[F], gh: &[F], states: &mut [F]) {
+    states[0] = rules.f(gx[0] + gh[0], F::relu);
 }

@@ -261,7 +261,7 @@ fn put_output(model: &Model, batch: &Batch, tiles: &[TileResult], output: &mut T
         into.copy_from_slice(&tiles[tile].output[at * width..][..width]);
     };
     let data = output.data_mut();
-    if model.is_last_step_only() {
+    if model.is_per_sequence() {
         let valid = data.chunks_exact_mut(width).enumerate().filter(|(b, _)| batch.length(*b) > 0);
         valid.for_each(|(b, row)| copy(row, b, None));
         return;

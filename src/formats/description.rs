@@ -14,8 +14,8 @@ use super::slots::{family, slots};
 use crate::cell::Cell;
 use crate::error::{Error, Result};
 use crate::model::{
-    Activation, DirectionWeights, Head, HeadSteps, Input, InputSpec, Layer, LayerSpec, Model,
-    ModelInfo, NO_MODULE, layer_tensor_name,
+    Activation, DirectionWeights, Head, HeadSteps, Input, InputSpec, Layer, LayerNorm, LayerSpec,
+    Model, ModelInfo, NO_MODULE, NORM_STEMS, layer_tensor_name,
 };
 use crate::tensor::Tensor;
 
@@ -222,17 +222,38 @@ fn assemble(description: Description, table: &Table<'_>) -> Result<Model> {
 fn layer(place: &LayerPlace, table: &Table<'_>) -> Result<Layer> {
     let directions = (0..place.spec.direction.count())
         .map(|d| {
-            let name = |stem| place.name(stem, d == 1);
+            let name = |stem: &str| place.name(stem, d == 1);
             Ok(DirectionWeights {
                 weight_ih: tensor(table, &name("weight_ih"))?,
                 weight_hh: tensor(table, &name("weight_hh"))?,
                 bias_ih: optional(table, &name("bias_ih"))?,
                 bias_hh: optional(table, &name("bias_hh"))?,
                 weight_hr: optional(table, &name("weight_hr"))?,
+                peephole: optional(table, &name("peephole"))?,
+                layer_norm: layer_norm(&place.spec, table, name)?,
             })
         })
         .collect::<Result<Vec<_>>>()?;
     Layer::new(place.spec.clone(), directions)
+}
+
+fn layer_norm(
+    spec: &LayerSpec,
+    table: &Table<'_>,
+    name: impl Fn(&str) -> String,
+) -> Result<Option<LayerNorm>> {
+    if spec.options.layer_norm.is_none() {
+        return Ok(None);
+    }
+    let [ih_weight, ih_bias, hh_weight, hh_bias, c_weight, c_bias] = NORM_STEMS.map(name);
+    Ok(Some(LayerNorm {
+        ih_weight: tensor(table, &ih_weight)?,
+        ih_bias: tensor(table, &ih_bias)?,
+        hh_weight: tensor(table, &hh_weight)?,
+        hh_bias: tensor(table, &hh_bias)?,
+        c_weight: optional(table, &c_weight)?,
+        c_bias: optional(table, &c_bias)?,
+    }))
 }
 
 fn optional(table: &Table<'_>, name: &str) -> Result<Option<Tensor>> {

@@ -21,7 +21,7 @@ use super::LoadOptions;
 use super::description::{
     Description, HeadPlace, LayerPlace, Table, fault_error, head_candidates, join,
 };
-use crate::cell::Cell;
+use crate::cell::{Cell, CellOptions};
 use crate::error::{Error, Result};
 use crate::model::{Direction, InputSpec, LayerSpec, ModelInfo, layer_tensor_name};
 
@@ -287,6 +287,7 @@ fn module_layers(
                 },
                 bias: has(&["bias_ih", "bias_hh"], false) || has(&["bias_ih", "bias_hh"], true),
                 proj_size: proj,
+                options: CellOptions::default(),
             },
             module: module.to_owned(),
             index,

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::description::{Description, HeadPlace, LayerPlace};
-use crate::cell::Cell;
+use crate::cell::{Cell, CellFunction, CellOptions};
 use crate::error::{Error, Result};
 use crate::model::{
     Activation, Direction, HeadSteps, Input, InputSpec, LayerSpec, MAX_AXIS, Model, ModelInfo,
@@ -71,6 +71,52 @@ struct LayerEntry {
     bias: bool,
     #[serde(default)]
     proj_size: u64,
+    /// Per direction the functions f, g, h.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    functions: Vec<Vec<FunctionEntry>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    clip: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cell_clip: Option<[f32; 2]>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    peephole: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    input_forget: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    layer_norm: Option<f32>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FunctionEntry {
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alpha: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    beta: Option<f32>,
+}
+
+impl From<&CellFunction> for FunctionEntry {
+    fn from(function: &CellFunction) -> Self {
+        let [alpha, beta] = function.parameters();
+        Self { name: function.name().into(), alpha, beta }
+    }
+}
+
+impl FunctionEntry {
+    fn function(&self, what: &str) -> Result<CellFunction> {
+        CellFunction::from_parts(&self.name, self.alpha, self.beta).ok_or_else(|| {
+            let names = CellFunction::ALL.map(CellFunction::name);
+            Error::format(format!(
+                "metadata {KEY} {what}: expected one of {} with the parameters it takes, got {:?} \
+                 with alpha {:?}, beta {:?}",
+                names.join(", "),
+                self.name,
+                self.alpha,
+                self.beta
+            ))
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -188,7 +234,35 @@ impl LayerEntry {
             direction: spec.direction.name().into(),
             bias: spec.bias,
             proj_size: widen(spec.proj_size),
+            functions: spec
+                .options
+                .functions
+                .iter()
+                .map(|list| list.iter().map(FunctionEntry::from).collect())
+                .collect(),
+            clip: spec.options.clip,
+            cell_clip: spec.options.cell_clip,
+            peephole: spec.options.peephole,
+            input_forget: spec.options.input_forget,
+            layer_norm: spec.options.layer_norm,
         }
+    }
+
+    fn options(&self, index: usize) -> Result<CellOptions> {
+        let function =
+            |entry: &FunctionEntry| entry.function(&format!("layers[{index}].functions"));
+        Ok(CellOptions {
+            functions: self
+                .functions
+                .iter()
+                .map(|list| list.iter().map(function).collect())
+                .collect::<Result<_>>()?,
+            clip: self.clip,
+            cell_clip: self.cell_clip,
+            peephole: self.peephole,
+            input_forget: self.input_forget,
+            layer_norm: self.layer_norm,
+        })
     }
 
     fn spec(&self, index: usize, input_size: usize) -> Result<LayerSpec> {
@@ -207,6 +281,7 @@ impl LayerEntry {
             )?,
             bias: self.bias,
             proj_size: size(&what("proj_size"), self.proj_size, 0)?,
+            options: self.options(index)?,
         })
     }
 }
@@ -250,7 +325,7 @@ impl Document {
 impl HeadEntry {
     fn into_place(self) -> Result<HeadPlace> {
         let activations = Activation::ALL.map(Activation::name);
-        let steps = [HeadSteps::Every.name(), HeadSteps::Last.name()];
+        let steps = HeadSteps::ALL.map(HeadSteps::name);
         Ok(HeadPlace {
             activation: named(
                 "head.activation",

@@ -6,7 +6,7 @@
 use safetensors::tensor::Dtype;
 
 use super::description::{Description, HeadPlace, LayerPlace, Table, head_candidates, join};
-use crate::model::InputSpec;
+use crate::model::{InputSpec, NORM_STEMS};
 
 /// Names the kind of network whose matrices have `gates`·H rows.
 pub(super) fn family(gates: usize) -> &'static str {
@@ -149,6 +149,19 @@ fn layer_slots(description: &Description, l: usize, reverse: bool, slots: &mut V
     if spec.bias {
         gated("bias_ih", format!("[{rows}]"), &[n]);
         gated("bias_hh", format!("[{rows}]"), &[n]);
+    }
+    if spec.options.peephole {
+        gated("peephole", "[3*H]".into(), &[3 * spec.hidden_size]);
+    }
+    if spec.options.layer_norm.is_some() {
+        let hidden = spec.hidden_size;
+        for (place, stem) in NORM_STEMS.into_iter().enumerate() {
+            if place < 4 {
+                gated(stem, format!("[{rows}]"), &[n]);
+            } else if spec.cell.has_c() {
+                gated(stem, "[H]".into(), &[hidden]);
+            }
+        }
     }
     if spec.proj_size > 0 {
         let name = place.name("weight_hr", reverse);

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::spec::{HeadSpec, InputSpec, LayerSpec};
-use super::weights::{DirectionWeights, Head, Layer};
+use super::weights::{DirectionWeights, Head, Layer, LayerNorm};
 use super::{Input, Model};
 use crate::cell::Cell;
 use crate::error::Result;
@@ -138,6 +138,8 @@ fn draw_direction(draw: &mut Draw, spec: &LayerSpec, init: Init) -> DirectionWei
                 bias_hh: spec.bias.then(|| draw.uniform(&[rows], bound)),
                 weight_hr: (spec.proj_size > 0)
                     .then(|| draw.uniform(&[spec.proj_size, hidden], bound)),
+                peephole: spec.options.peephole.then(|| draw.uniform(&[3 * hidden], bound)),
+                layer_norm: layer_norm(spec),
             }
         }
         Init::Keras => {
@@ -151,9 +153,25 @@ fn draw_direction(draw: &mut Draw, spec: &LayerSpec, init: Init) -> DirectionWei
                 bias_ih: spec.bias.then(|| Tensor::from_fn([rows], forget)),
                 bias_hh: spec.bias.then(|| Tensor::zeros([rows])),
                 weight_hr: (spec.proj_size > 0).then(|| draw.glorot(&[spec.proj_size, hidden])),
+                peephole: spec.options.peephole.then(|| draw.glorot(&[3, hidden]).flattened()),
+                layer_norm: layer_norm(spec),
             }
         }
     }
+}
+
+/// Scale one and shift zero, as `nn.LayerNorm` and Keras start.
+fn layer_norm(spec: &LayerSpec) -> Option<LayerNorm> {
+    let ones = |size| Tensor::from_fn([size], |_| 1.0);
+    let (rows, hidden, has_c) = (spec.gate_rows(), spec.hidden_size, spec.cell.has_c());
+    spec.options.layer_norm.map(|_| LayerNorm {
+        ih_weight: ones(rows),
+        ih_bias: Tensor::zeros([rows]),
+        hh_weight: ones(rows),
+        hh_bias: Tensor::zeros([rows]),
+        c_weight: has_c.then(|| ones(hidden)),
+        c_bias: has_c.then(|| Tensor::zeros([hidden])),
+    })
 }
 
 fn draw_head(draw: &mut Draw, spec: &HeadSpec, width: usize, init: Init) -> Head {

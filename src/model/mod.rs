@@ -16,7 +16,8 @@ pub(crate) use names::NO_MODULE;
 pub use names::{TensorRef, layer_tensor_name};
 pub use spec::{Activation, Direction, HeadSpec, HeadSteps, InputSpec, LayerSpec};
 pub use vocabulary::{Unit, Vocabulary};
-pub use weights::{DirectionWeights, Head, Layer};
+pub(crate) use weights::NORM_STEMS;
+pub use weights::{DirectionWeights, Head, Layer, LayerNorm};
 
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -157,8 +158,8 @@ impl Model {
     }
 
     /// Tells whether the output has one row per sequence instead of one per time step.
-    pub fn is_last_step_only(&self) -> bool {
-        self.head.as_ref().is_some_and(|head| head.steps == HeadSteps::Last)
+    pub fn is_per_sequence(&self) -> bool {
+        self.head.as_ref().is_some_and(|head| head.steps.is_per_sequence())
     }
 
     /// Counts the trainable numbers.

@@ -3,7 +3,7 @@
 //! Plain data that the plan, the initialisers and the file formats share.
 
 use super::MAX_AXIS;
-use crate::cell::Cell;
+use crate::cell::{Cell, CellFunction, CellOptions};
 use crate::error::{Error, Result};
 
 /// In which order a layer reads its sequences.
@@ -48,7 +48,7 @@ impl Direction {
 }
 
 /// One recurrent layer without its weights.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LayerSpec {
     /// The cell.
     pub cell: Cell,
@@ -62,6 +62,8 @@ pub struct LayerSpec {
     pub bias: bool,
     /// LSTM projection width P, or 0 for none; the layer's state and output then have width P.
     pub proj_size: usize,
+    /// Functions per gate, clipping, peepholes, layer normalisation; default none of them.
+    pub options: CellOptions,
 }
 
 impl LayerSpec {
@@ -74,6 +76,7 @@ impl LayerSpec {
             direction: Direction::Forward,
             bias: true,
             proj_size: 0,
+            options: CellOptions::default(),
         }
     }
 
@@ -99,6 +102,19 @@ impl LayerSpec {
     #[must_use]
     pub fn projection(self, proj_size: usize) -> Self {
         Self { proj_size, ..self }
+    }
+
+    /// Sets the options of the cell.
+    #[must_use]
+    pub fn options(self, options: CellOptions) -> Self {
+        Self { options, ..self }
+    }
+
+    /// Sets the functions f, g, h of every direction (as many as the cell has places for).
+    #[must_use]
+    pub fn functions(mut self, functions: &[CellFunction]) -> Self {
+        self.options.functions = vec![functions.to_vec(); self.direction.count()];
+        self
     }
 
     /// Sets the input width; the builder does it for the layers it chains.
@@ -131,6 +147,12 @@ impl LayerSpec {
                 self.cell, self.proj_size
             )));
         }
+        self.options.check(
+            &format!("layer {index}"),
+            self.cell,
+            self.direction.count(),
+            self.proj_size > 0,
+        )?;
         if self.proj_size > self.hidden_size {
             return Err(Error::shape(format!(
                 "layer {index} proj_size: expected at most hidden_size = {}, got {}",
@@ -228,22 +250,35 @@ pub enum HeadSteps {
     /// Every time step: output `[T, B, O]`.
     #[default]
     Every,
-    /// The last valid step of each sequence, t = len − 1: output `[B, O]`.
+    /// The last valid step of each sequence, t = len − 1: output `[B, O]`. A reverse direction has
+    /// read one step there.
     Last,
+    /// The final states of the last layer, its h_n with directions side by side: output `[B, O]`. A
+    /// reverse direction has read the whole sequence.
+    Final,
 }
 
 impl HeadSteps {
+    /// Every value, in the order of help texts.
+    pub const ALL: [Self; 3] = [Self::Every, Self::Last, Self::Final];
+
     /// Returns the name used in metadata.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Every => "every",
             Self::Last => "last",
+            Self::Final => "final",
         }
+    }
+
+    /// Tells whether there is one output row per sequence.
+    pub const fn is_per_sequence(self) -> bool {
+        !matches!(self, Self::Every)
     }
 
     /// Finds a value by its name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Every, Self::Last].into_iter().find(|s| s.name() == name)
+        Self::ALL.into_iter().find(|s| s.name() == name)
     }
 }
 
@@ -276,6 +311,12 @@ impl HeadSpec {
     #[must_use]
     pub fn last_step(self) -> Self {
         Self { steps: HeadSteps::Last, ..self }
+    }
+
+    /// Computes the final states only.
+    #[must_use]
+    pub fn final_states(self) -> Self {
+        Self { steps: HeadSteps::Final, ..self }
     }
 }
 

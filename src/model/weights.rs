@@ -6,7 +6,9 @@ use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// The weights of one direction of one layer.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// `DirectionWeights { weight_ih, weight_hh, ..DirectionWeights::default() }` has nothing optional.
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct DirectionWeights {
     /// Input weights `[G·H, I]`.
     pub weight_ih: Tensor,
@@ -18,7 +20,32 @@ pub struct DirectionWeights {
     pub bias_hh: Option<Tensor>,
     /// Projection `[P, H]`, where the layer has one.
     pub weight_hr: Option<Tensor>,
+    /// Peephole weights `[3·H]` in the order i, f, o, where the layer has peepholes.
+    pub peephole: Option<Tensor>,
+    /// Scales and shifts of the layer normalisation, where the layer has one.
+    pub layer_norm: Option<LayerNorm>,
 }
+
+/// Scales and shifts of a layer normalisation inside a cell.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct LayerNorm {
+    /// Scale of `W_ih·x`, `[G·H]`.
+    pub ih_weight: Tensor,
+    /// Shift of `W_ih·x`, `[G·H]`.
+    pub ih_bias: Tensor,
+    /// Scale of `W_hh·h`, `[G·H]`.
+    pub hh_weight: Tensor,
+    /// Shift of `W_hh·h`, `[G·H]`.
+    pub hh_bias: Tensor,
+    /// Scale of the cell state, `[H]`, for cells with one.
+    pub c_weight: Option<Tensor>,
+    /// Shift of the cell state, `[H]`, for cells with one.
+    pub c_bias: Option<Tensor>,
+}
+
+/// The stems of a layer normalisation's tensors.
+pub(crate) const NORM_STEMS: [&str; 6] =
+    ["ln_ih_weight", "ln_ih_bias", "ln_hh_weight", "ln_hh_bias", "ln_c_weight", "ln_c_bias"];
 
 impl DirectionWeights {
     /// Lists `(stem, expected shape, tensor)` in PyTorch's order.
@@ -38,6 +65,28 @@ impl DirectionWeights {
         if spec.proj_size > 0 || self.weight_hr.is_some() {
             let shape = vec![spec.proj_size, spec.hidden_size];
             parts.push(("weight_hr", shape, self.weight_hr.as_ref()));
+        }
+        if spec.options.peephole || self.peephole.is_some() {
+            parts.push(("peephole", vec![3 * spec.hidden_size], self.peephole.as_ref()));
+        }
+        if spec.options.layer_norm.is_some() || self.layer_norm.is_some() {
+            let norm = self.layer_norm.as_ref();
+            let c = spec.cell.has_c();
+            let tensors: [Option<&Tensor>; 6] = [
+                norm.map(|n| &n.ih_weight),
+                norm.map(|n| &n.ih_bias),
+                norm.map(|n| &n.hh_weight),
+                norm.map(|n| &n.hh_bias),
+                norm.and_then(|n| n.c_weight.as_ref()),
+                norm.and_then(|n| n.c_bias.as_ref()),
+            ];
+            for (place, (stem, tensor)) in NORM_STEMS.into_iter().zip(tensors).enumerate() {
+                if place < 4 {
+                    parts.push((stem, vec![rows], tensor));
+                } else if c || tensor.is_some() {
+                    parts.push((stem, vec![spec.hidden_size], tensor));
+                }
+            }
         }
         parts
     }
@@ -85,6 +134,19 @@ impl Layer {
             if !spec.bias && (weights.bias_ih.is_some() || weights.bias_hh.is_some()) {
                 faults.push(format!("layer {index}: expected no biases, got some"));
                 continue;
+            }
+            let norm = weights.layer_norm.as_ref();
+            let surplus = [
+                ("peephole", !spec.options.peephole && weights.peephole.is_some()),
+                ("layer_norm", spec.options.layer_norm.is_none() && norm.is_some()),
+                (
+                    "layer_norm of c",
+                    !spec.cell.has_c()
+                        && norm.is_some_and(|n| n.c_weight.is_some() || n.c_bias.is_some()),
+                ),
+            ];
+            for (name, _) in surplus.into_iter().filter(|(_, is_surplus)| *is_surplus) {
+                faults.push(format!("layer {index} {name}: expected none, got some"));
             }
             for (stem, shape, tensor) in weights.parts(spec) {
                 let name = layer_tensor_name(stem, index, d == 1);

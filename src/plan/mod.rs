@@ -24,7 +24,7 @@ use crate::kernel::{Kernel, RowTile, Variant};
 use crate::model::{Activation, HeadSpec, HeadSteps, InputSpec, LayerSpec, Model};
 
 /// A network without its weights.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NetworkSpec {
     /// What enters.
     pub input: InputSpec,

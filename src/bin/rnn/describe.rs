@@ -26,7 +26,11 @@ pub(crate) fn model_line(model: &Model) -> String {
             Activation::None => String::new(),
             other => format!(" {}", other.name()),
         };
-        let steps = if head.steps == HeadSteps::Last { " of the last step" } else { "" };
+        let steps = match head.steps {
+            HeadSteps::Every => "",
+            HeadSteps::Last => " of the last step",
+            HeadSteps::Final => " of the final states",
+        };
         format!(" → output {}{function}{steps}", head.output_size())
     });
     let parameters = u64::try_from(model.parameter_count()).unwrap_or(u64::MAX);

@@ -164,7 +164,7 @@ impl Collected {
             states: states.then(|| StateRows::new(model)),
             features,
             width,
-            last_step_only: model.is_last_step_only(),
+            last_step_only: model.is_per_sequence(),
         }
     }
 

@@ -149,7 +149,7 @@ impl Drive<'_> {
             let output = self.loaded.run_blocking(&batch)?;
             states = output.states;
             // A network with one row per sequence has said its last word only after the last chunk.
-            let silent = model.is_last_step_only() && !last;
+            let silent = model.is_per_sequence() && !last;
             let rows = if silent { &[] } else { output.output.data() };
             let done = Done { sequence: 0, start, input: &values, output: rows };
             self.hand_on(&done, None, last)?;
@@ -173,7 +173,7 @@ impl Drive<'_> {
     ) -> Result<()> {
         self.collected.take(done);
         let end = done.start + self.wanted.steps(done.input);
-        let one_row = self.loaded.model().is_last_step_only();
+        let one_row = self.loaded.model().is_per_sequence();
         let start = if one_row { end.saturating_sub(1) } else { done.start };
         match &mut self.sink {
             Some(sink) => {
@@ -201,7 +201,7 @@ fn widest(model: &Model) -> usize {
 
 /// Returns the values that a sequence of `steps` holds in a window: the larger of input and output.
 fn held(model: &Model, steps: usize, features: usize) -> usize {
-    let rows = if model.is_last_step_only() { 1 } else { steps };
+    let rows = if model.is_per_sequence() { 1 } else { steps };
     steps.saturating_mul(features).max(rows.saturating_mul(model.output_size()))
 }
 
@@ -265,7 +265,7 @@ fn rows_of<'o>(
     row: usize,
     length: usize,
 ) -> &'o [f32] {
-    if model.is_last_step_only() {
+    if model.is_per_sequence() {
         return if length == 0 { &[] } else { output.row(row) };
     }
     let (steps, width) = (output.shape()[1], output.shape()[2]);

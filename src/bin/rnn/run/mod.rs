@@ -199,7 +199,7 @@ impl Outputs {
         let shape = write::Shape {
             width: model.output_size(),
             names: crate::describe::output_names(model),
-            last_step_only: model.is_last_step_only(),
+            last_step_only: model.is_per_sequence(),
             steps,
             layout: args.layout(),
             pad_value: args.pad_value.unwrap_or(0.0),

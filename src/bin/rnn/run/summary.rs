@@ -43,7 +43,7 @@ pub(super) fn summary(
 }
 
 fn last_steps(model: &Model, sample: &Sample, labels: &Labels) -> Table {
-    let (choices, one_row) = (Choices::of(model), model.is_last_step_only());
+    let (choices, one_row) = (Choices::of(model), model.is_per_sequence());
     let mut columns = vec![(labels.index_name().to_owned(), Align::Right)];
     let inputs = input_columns(model, labels);
     columns.extend(shorten(&inputs));

@@ -133,7 +133,7 @@ fn by_layers(engine: &Engine, model: &Model, values: &Values) -> Result<Vec<Step
         }
     }
     let output = engine.load(model)?.run_blocking(&batch)?.output;
-    let first = if model.is_last_step_only() { length.saturating_sub(1) } else { 0 };
+    let first = if model.is_per_sequence() { length.saturating_sub(1) } else { 0 };
     for (index, step) in steps[first..].iter_mut().enumerate() {
         step.output = Some(output.row(index).to_vec());
     }
