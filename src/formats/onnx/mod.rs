@@ -4,15 +4,30 @@
 //! around it in the graph, so that arrays under the graph's input names become a [`Batch`] and a
 //! run's [`Output`] becomes arrays under the graph's output names.
 
+mod assemble;
+mod features;
+mod feed;
+mod fold;
+mod graph;
 mod interface;
+mod nodes;
+#[doc(hidden)]
+pub mod proto;
+mod read;
+mod results;
+mod size;
 mod tensor;
+mod value;
+mod views;
 
 pub use self::interface::{Dim, Port};
 pub use self::tensor::{Array, read_tensor};
 
 use std::path::Path;
 
-use super::LoadOptions;
+use prost::Message;
+
+use super::{LoadOptions, metadata};
 use crate::batch::{Batch, Output, RunOptions, ZeroLength};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -23,6 +38,7 @@ pub struct OnnxModel {
     model: Model,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
+    plan: interface::Plan,
 }
 
 impl OnnxModel {
@@ -54,8 +70,15 @@ impl OnnxModel {
     /// # Errors
     /// As [`OnnxModel::load`].
     pub fn from_bytes(bytes: &[u8], folder: Option<&Path>) -> Result<Self> {
-        let _ = (bytes, folder);
-        Err(Error::unsupported("ONNX: not yet"))
+        let proto = proto::ModelProto::decode(bytes).map_err(|e| {
+            Error::format(format!("expected an ONNX model, got damaged bytes: {e}")).with_source(e)
+        })?;
+        let assemble::Parts { mut model, inputs, outputs, plan } =
+            assemble::assemble(read::read(&proto, folder)?)?;
+        if let Some(entry) = proto.metadata_props.iter().find(|entry| entry.key == metadata::KEY) {
+            model.info = metadata::read(&entry.value)?.info();
+        }
+        Ok(Self { model, inputs, outputs, plan })
     }
 
     /// Returns the network.
@@ -83,8 +106,9 @@ impl OnnxModel {
     /// # Errors
     /// `Shape`, listing every array that is missing, surplus, misshapen or out of range.
     pub fn batch(&self, arrays: &[(String, Array)]) -> Result<Batch> {
-        let _ = arrays;
-        Err(Error::unsupported("ONNX: not yet"))
+        let batch = feed::feed(self, arrays)?;
+        batch.check_fits(&self.model)?;
+        Ok(batch)
     }
 
     /// Returns how a run must treat what ONNX defines: the final states of empty sequences are zero.
@@ -97,8 +121,7 @@ impl OnnxModel {
     /// # Errors
     /// `Shape` when `output` is not of this model and batch, or lacks what the graph puts out.
     pub fn results(&self, batch: &Batch, output: &Output) -> Result<Vec<(String, Array)>> {
-        let _ = (batch, output);
-        Err(Error::unsupported("ONNX: not yet"))
+        results::results(self, batch, output)
     }
 }
 
