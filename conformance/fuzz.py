@@ -110,7 +110,7 @@ def draw_activations(g, count):
                for name in names]
     attributes = {"activations": spelled}
     for key, values in (("activation_alpha", alphas), ("activation_beta", betas)):
-        if chance(g, 0.2):
+        if chance(g, 0.2) and "ScaledTanh" not in names:  # whose defaults nobody defines
             values = values[:int(g.integers(0, len(values) + 1))]
         if values:
             attributes[key] = values
@@ -169,12 +169,11 @@ def is_well_conditioned(g, case):
     when weights and inputs off by a few float32 roundings move an output by over a third of the tolerance.
     """
     watch = []
-    exact = spec.run(case.op, case.attributes, case.inputs, watch=watch)
+    with np.errstate(all="ignore"):  # a case that grows without bound is drawn again
+        exact = spec.run(case.op, case.attributes, case.inputs, watch=watch)
+    if not all(np.max(np.abs(value)) <= 20 for value in exact.values()) or (watch and min(watch) < 1e-4):
+        return False
     case.expected = {name: exact[name].astype(np.float32) for name in case.outputs}
-    if watch and min(watch) < 1e-4:
-        return False
-    if any(np.max(np.abs(value)) > 20 for value in exact.values()):
-        return False
     nudged = {name: value if name == "sequence_lens" else
               value.astype(np.float64) * (1 + 1.5e-7 * g.choice([-1.0, 1.0], value.shape))
               for name, value in case.inputs.items()}

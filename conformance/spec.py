@@ -7,7 +7,7 @@ comment that begins with 'Reading:'; FINDINGS.md lists them with what onnxruntim
 Letters: T steps, B batch, I input size, H hidden size, D directions, G gates (RNN 1, GRU 3, LSTM 4).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -66,32 +66,40 @@ class Activation:
         return FORMULAS[self.name.lower()](x, self.alpha, self.beta)
 
 
-def activations_of(names, alphas, betas, watch=None):
+def activations_of(names, alphas, betas, watch=None, zero_defaults=False):
     """Joins names with their alphas and betas.
 
     "The values are consumed in the order of activation functions": a value goes to the next function that
     has such a parameter, and functions without one take none. When the list has run out the default holds.
     """
     alphas, betas = list(alphas or ()), list(betas or ())
+    wrong = {"thresholdedrelu", "affine", "scaledtanh"} if zero_defaults else set()
     functions = []
     for name in names:
         key = name.lower()
         alpha = beta = 0.0
         if key in TAKES_ALPHA:
-            alpha = alphas.pop(0) if alphas else DEFAULT_ALPHA[key]
+            alpha = alphas.pop(0) if alphas else 0.0 if key in wrong else DEFAULT_ALPHA[key]
         if key in TAKES_BETA:
-            beta = betas.pop(0) if betas else DEFAULT_BETA[key]
+            beta = betas.pop(0) if betas else 0.0 if key in wrong else DEFAULT_BETA[key]
         functions.append(Activation(name, float(np.float32(alpha)), float(np.float32(beta)), watch))
     return functions
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Readings and mistakes that can be switched, to explain a runtime or to test the comparison."""
+    """Readings and mistakes that can be switched, to explain a runtime or to test the comparison.
+
+    ignore: attributes and optional inputs that are not there, e.g. clip, input_forget, P, B, sequence_lens.
+    """
 
     clip_h: bool = False       # LSTM: the input of h (the new cell state) is clipped too
     gate_order: tuple = ()     # a permutation of the gates, () = the specification's
-    ignore: frozenset = field(default_factory=frozenset)  # of: peepholes, clip, direction, sequence_lens
+    zero_defaults: bool = False  # ThresholdedRelu, Affine, ScaledTanh without alpha or beta get 0
+    default_activations: bool = False  # `activations` is ignored
+    forward_only: bool = False  # the reverse direction runs forwards
+    flip_reset: bool = False   # GRU: linear_before_reset is taken for its opposite
+    ignore: frozenset = frozenset()
 
 
 @dataclass
@@ -119,10 +127,10 @@ class Direction:
         return a[..., index * self.hidden:(index + 1) * self.hidden]
 
 
-def rnn_step(d, x, h, _):
+def rnn_step(d, x, h):
     """Ht = f(Xt*(Wi^T) + Ht-1*(Ri^T) + Wbi + Rbi). x [I], h [H] -> h [H]."""
     (f,) = d.functions
-    return f(d.bound(d.w @ x + d.r @ h + d.wb + d.rb)), None
+    return f(d.bound(d.w @ x + d.r @ h + d.wb + d.rb))
 
 
 def gru_step(d, x, h, linear_before_reset):
@@ -137,7 +145,7 @@ def gru_step(d, x, h, linear_before_reset):
     else:
         recurrent = d.gate(d.r @ (r * h) + d.rb, 2)
     candidate = g(d.bound(d.gate(xw, 2) + recurrent))
-    return (1.0 - z) * candidate + z * h, None
+    return (1.0 - z) * candidate + z * h
 
 
 def lstm_step(d, x, h, c, input_forget):
@@ -155,7 +163,7 @@ def lstm_step(d, x, h, c, input_forget):
     candidate = g(d.bound(d.gate(a, 3)))
     c_new = f_gate * c + i_gate * candidate
     o_gate = f(d.bound(d.gate(a, 1) + p_o * c_new))
-    # Reading: "applied to the input of activations" holds for h too; C itself is carried unclipped.
+    # Reading: clip bounds the gates' activations; h sees C unclipped, as in every runtime measured.
     return o_gate * h_function(d.bound(c_new) if d.rules.clip_h else c_new), c_new
 
 
@@ -169,9 +177,9 @@ def run_direction(op, d, x, lengths, h0, c0, reverse, attributes):
         order = range(lengths[b])
         for t in reversed(order) if reverse else order:
             if op == "RNN":
-                h, _ = rnn_step(d, x[t, b], h, None)
+                h = rnn_step(d, x[t, b], h)
             elif op == "GRU":
-                h, _ = gru_step(d, x[t, b], h, attributes.get("linear_before_reset", 0))
+                h = gru_step(d, x[t, b], h, attributes.get("linear_before_reset", 0))
             else:
                 h, c = lstm_step(d, x[t, b], h, c, attributes.get("input_forget", 0))
             y[t, b] = h
@@ -188,10 +196,10 @@ def directions_of(op, attributes, inputs, rules, watch):
     hidden, gates = inputs["R"].shape[2], GATES[op]
     per = len(FUNCTIONS_OF[op])
     functions = activations_of(attributes.get("activations") or FUNCTIONS_OF[op] * count,
-                               attributes.get("activation_alpha"), attributes.get("activation_beta"), watch)
+                               attributes.get("activation_alpha"), attributes.get("activation_beta"), watch,
+                               rules.zero_defaults)
     bias = inputs.get("B", np.zeros((count, 2 * gates * hidden)))
-    clip = None if "clip" in rules.ignore else attributes.get("clip")
-    peepholes = None if "peepholes" in rules.ignore else inputs.get("P")
+    clip, peepholes = attributes.get("clip"), inputs.get("P")
     return [
         Direction(w=inputs["W"][k], r=inputs["R"][k], wb=bias[k, :gates * hidden], rb=bias[k, gates * hidden:],
                   p=None if peepholes is None else peepholes[k], functions=functions[k * per:(k + 1) * per],
@@ -206,7 +214,13 @@ def run(op, attributes, inputs, rules=Rules(), watch=None):
     inputs: X, W, R and any of B, sequence_lens, initial_h, initial_c, P, with the operator's shapes.
     Returns {"Y", "Y_h"[, "Y_c"]} with the operator's shapes, layout 0 or 1.
     """
-    inputs = {k: np.asarray(v, np.int64 if k == "sequence_lens" else np.float64) for k, v in inputs.items()}
+    attributes = {k: v for k, v in attributes.items() if k not in rules.ignore}
+    if rules.default_activations:
+        attributes = {k: v for k, v in attributes.items() if not k.startswith("activation")}
+    if rules.flip_reset:
+        attributes = attributes | {"linear_before_reset": 1 - attributes.get("linear_before_reset", 0)}
+    inputs = {k: np.asarray(v, np.int64 if k == "sequence_lens" else np.float64) for k, v in inputs.items()
+              if k not in rules.ignore}
     batch_first = attributes.get("layout", 0) == 1
     x = inputs["X"].transpose(1, 0, 2) if batch_first else inputs["X"]
     steps, batch, _ = x.shape
@@ -219,11 +233,9 @@ def run(op, attributes, inputs, rules=Rules(), watch=None):
         return inputs[name].transpose(1, 0, 2) if batch_first else inputs[name]
 
     lengths = inputs.get("sequence_lens", np.full(batch, steps))
-    if "sequence_lens" in rules.ignore:
-        lengths = np.full(batch, steps)
     backwards = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}
     reverse = backwards[attributes.get("direction", "forward")]
-    if "direction" in rules.ignore:
+    if rules.forward_only:
         reverse = [False] * len(reverse)
     results = [run_direction(op, d, x, lengths, state("initial_h")[k], state("initial_c")[k], reverse[k], attributes)
                for k, d in enumerate(directions)]

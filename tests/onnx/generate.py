@@ -3,10 +3,10 @@
 
 Layout of a case (ONNX's backend tests): <case>/model.onnx, <case>/test_data_set_0/{input,output}_N.pb.
 
-    python3 -m venv conformance/torch/.venv
-    conformance/torch/.venv/bin/pip install -r conformance/requirements-torch.txt
-    conformance/torch/.venv/bin/python tests/onnx/generate.py            # all cases
-    conformance/torch/.venv/bin/python tests/onnx/generate.py --only lm  # those whose name holds 'lm'
+    python3 -m venv tests/onnx/.venv
+    tests/onnx/.venv/bin/pip install -r conformance/requirements-torch.txt
+    tests/onnx/.venv/bin/python tests/onnx/generate.py            # all cases
+    tests/onnx/.venv/bin/python tests/onnx/generate.py --only lm  # those whose name holds 'lm'
 
 Weights and inputs are seeded per case. The expected outputs of an exported model are PyTorch's, computed
 in float64 from the float32 weights and rounded once; those of a hand-built graph are onnxruntime's. Every

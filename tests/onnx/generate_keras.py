@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes the fixtures `keras_*`: Keras 3 LSTM models through tf2onnx.
 
-    python3 -m venv conformance/keras/.venv
-    conformance/keras/.venv/bin/pip install -r conformance/requirements-keras.txt
-    conformance/keras/.venv/bin/python tests/onnx/generate_keras.py
+    python3 -m venv tests/onnx/.venv
+    tests/onnx/.venv/bin/pip install -r conformance/requirements-keras.txt
+    tests/onnx/.venv/bin/python tests/onnx/generate_keras.py
 
 Expected outputs are onnxruntime's and must agree with Keras's own within 1e-5. tf2onnx 1.17 turns the
 GRU and SimpleRNN layers of Keras 3 into Loop nodes, not into ONNX's GRU and RNN, so they are not here.
