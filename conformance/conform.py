@@ -1,6 +1,6 @@
 """Runs the conformance suites; `run.sh` sets up what this needs and calls it.
 
-Suites: node (ONNX's own cases), fuzz (seeded, every attribute), torch (models of exporters), roundtrip
+Suites: node (ONNX's own cases), attributes (one attribute value at a time), fuzz (seeded, every attribute), torch (models of exporters), roundtrip
 (.onnx -> .safetensors -> .onnx), teeth (mistakes made on purpose must be caught; needs no program).
 
 Everything is written below target/conformance: cases, manifests, one report a suite and device. Exit code
@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import attributes
 import device
 import fixtures
 import fuzz
@@ -30,8 +31,9 @@ import teeth
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "target" / "conformance"
-SUITES = ("node", "fuzz", "torch", "roundtrip", "teeth")
-TOLERANCE = {"node": (node.ATOL, node.RTOL), "fuzz": (fuzz.ATOL, fuzz.RTOL), "torch": (fixtures.ATOL, fixtures.RTOL)}
+SUITES = ("node", "attributes", "fuzz", "torch", "roundtrip", "teeth")
+TOLERANCE = {"node": (node.ATOL, node.RTOL), "attributes": (fuzz.ATOL, fuzz.RTOL),
+             "fuzz": (fuzz.ATOL, fuzz.RTOL), "torch": (fixtures.ATOL, fixtures.RTOL)}
 
 
 def arguments():
@@ -72,16 +74,22 @@ def fresh(suite):
     return cases
 
 
+def judged(root, case, features):
+    """Writes a case and returns its row of the manifest, with onnxruntime's verdict."""
+    write_case(root, case)
+    verdict, reason = oracle.judge(case)
+    return {"case": case.name, "seed": case.seed, "features": features, "onnxruntime": verdict, "reason": reason}
+
+
 def write_fuzz(root, seeds):
-    """Draws and writes the cases of seeds, with onnxruntime's verdict on each. Returns the manifest's rows."""
-    rows = []
-    for seed in seeds:
-        case = fuzz.draw(seed)
-        write_case(root, case)
-        verdict, reason = oracle.judge(case)
-        rows.append({"case": case.name, "seed": seed, "features": fuzz.features_of(case), "onnxruntime": verdict,
-                     "reason": reason})
-    return rows
+    """Draws and writes the cases of seeds. Returns the manifest's rows."""
+    cases = map(fuzz.draw, seeds)
+    return [judged(root, case, fuzz.features_of(case)) for case in cases]
+
+
+def write_attributes(root):
+    """Writes the cases of one attribute value each. Returns the manifest's rows."""
+    return [judged(root, case, [label]) for label, case in attributes.cases()]
 
 
 def write_case(root, case):
@@ -93,21 +101,23 @@ def generate(suite, args):
     root = fresh(suite)
     if suite == "fuzz":
         rows = write_fuzz(root, range(args.seed, args.seed + args.cases))
+    elif suite == "attributes":
+        rows = write_attributes(root)
     else:
         rows = (node if suite == "node" else fixtures).write(root)
     write_manifest(suite, rows)
     return rows
 
 
-def report_oracle(rows):
+def report_oracle(suite, rows):
     """Prints how onnxruntime and spec.py got on. Returns the number of unexplained disagreements."""
     counts = Counter(row["onnxruntime"] for row in rows)
-    print(f"fuzz       spec.py against onnxruntime: {counts['agrees']} of {len(rows)} agree, "
+    print(f"{suite:10} spec.py against onnxruntime: {counts['agrees']} of {len(rows)} agree, "
           f"{counts['fault']} are known faults of onnxruntime, {counts['refused']} it refuses, "
           f"{counts['unexplained']} unexplained")
     for row in rows:
         if row["onnxruntime"] in ("refused", "unexplained"):
-            print(f"  seed {row['seed']}: {row['onnxruntime']}: {row['reason']}")
+            print(f"  {row['case']}: {row['onnxruntime']}: {row['reason']}")
     return counts["unexplained"]
 
 
@@ -197,11 +207,11 @@ def run_suites(program, devices, args):
     problems = 0
     if "teeth" in chosen:
         problems += run_teeth(args)
-    for suite in ("node", "fuzz", "torch"):
+    for suite in ("node", "attributes", "fuzz", "torch"):
         if suite in chosen:
             rows = generate(suite, args)
-            if suite == "fuzz":
-                problems += report_oracle(rows)
+            if suite in ("attributes", "fuzz"):
+                problems += report_oracle(suite, rows)
             if program:
                 problems += run_devices(program, suite, devices)
     if program and "roundtrip" in chosen:

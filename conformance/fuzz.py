@@ -44,10 +44,11 @@ class Case:
     listed: bool  # initializers are listed as graph inputs too, as IR version 3 wants
     symbolic: bool  # batch and time axes of the graph's inputs are names, not numbers
     expected: dict = field(default_factory=dict)
+    label: str = ""  # the name of a case that is not one seed's
 
     @property
     def name(self):
-        return f"fuzz_{self.op.lower()}_{self.seed}"
+        return self.label or f"fuzz_{self.op.lower()}_{self.seed}"
 
 
 # --- drawing --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The node and fuzz cases through other runtimes: onnxruntime, onnx's reference evaluator, OpenVINO, tract.
+"""The node, attributes and fuzz cases through other runtimes: onnxruntime, onnx's reference evaluator, OpenVINO, tract.
 
 Each runtime works in a process of its own, which takes folders on its input and answers a line for each; a
 crash or a hang is put down against the case at hand and a new process goes on with the next. Statuses:
@@ -27,7 +27,7 @@ import node
 import numpy as np
 
 LIMIT_S = 30
-TOLERANCE = {"node": (node.ATOL, node.RTOL), "fuzz": (fuzz.ATOL, fuzz.RTOL)}
+TOLERANCE = {"node": (node.ATOL, node.RTOL), "attributes": (fuzz.ATOL, fuzz.RTOL), "fuzz": (fuzz.ATOL, fuzz.RTOL)}
 
 
 # --- the runtimes: (path of a model, {input: array}) -> [arrays], in the order of the graph's outputs ----
