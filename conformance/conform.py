@@ -1,7 +1,13 @@
 """Runs the conformance suites; `run.sh` sets up what this needs and calls it.
 
-Suites: node (ONNX's own cases), attributes (one attribute value at a time), fuzz (seeded, every attribute), torch (models of exporters), roundtrip
-(.onnx -> .safetensors -> .onnx), teeth (mistakes made on purpose must be caught; needs no program).
+Suites:
+    node        ONNX's own cases
+    attributes  one attribute value at a time
+    fuzz        seeded, every attribute at once
+    torch       models of exporters
+    pytorch     state_dicts through `rnn run`
+    roundtrip   .onnx -> .safetensors -> .onnx
+    teeth       mistakes made on purpose must be caught; needs no program
 
 Everything is written below target/conformance: cases, manifests, one report a suite and device. Exit code
 1 on any disagreement: of a device with an expected output, or of onnxruntime with spec.py for no known
@@ -25,13 +31,14 @@ import layout
 import node
 import numpy as np
 import oracle
+import pytorch
 import roundtrip
 import scoreboard
 import teeth
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "target" / "conformance"
-SUITES = ("node", "attributes", "fuzz", "torch", "roundtrip", "teeth")
+SUITES = ("node", "attributes", "fuzz", "torch", "pytorch", "roundtrip", "teeth")
 TOLERANCE = {"node": (node.ATOL, node.RTOL), "attributes": (fuzz.ATOL, fuzz.RTOL),
              "fuzz": (fuzz.ATOL, fuzz.RTOL), "torch": (fixtures.ATOL, fixtures.RTOL)}
 
@@ -214,6 +221,8 @@ def run_suites(program, devices, args):
                 problems += report_oracle(suite, rows)
             if program:
                 problems += run_devices(program, suite, devices)
+    if program and "pytorch" in chosen:
+        problems += pytorch.run(program, OUT, devices)
     if program and "roundtrip" in chosen:
         problems += roundtrip.run(program, OUT)
     return problems

@@ -3,7 +3,7 @@
 #
 #   bash conformance/run.sh                     every suite on the CPU path, the f64 reference and the first GPU
 #   bash conformance/run.sh --cases 2000        more fuzz cases;  --seed S: other ones
-#   bash conformance/run.sh --only fuzz         one suite: node, fuzz, torch, roundtrip, teeth
+#   bash conformance/run.sh --only fuzz         one suite: node, attributes, fuzz, torch, pytorch, roundtrip, teeth
 #   bash conformance/run.sh --reproduce SEED    one fuzz case in detail
 #   bash conformance/run.sh --peers --scoreboard   other runtimes too, and docs/conformance.md
 #

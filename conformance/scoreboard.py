@@ -21,6 +21,8 @@ TITLES = {
              "float64 from the text of the specification; tolerance 1e-5 + 1e-4 of the value."),
     "torch": ("Whole models of exporters", "`tests/onnx`: PyTorch's two exporters, Keras through tf2onnx, and "
               "hand-built graphs; tolerance 1e-5 + 1e-5 of the value."),
+    "pytorch": ("PyTorch's own files", "`tests/golden`: a state_dict as .safetensors through `rnn run`, against PyTorch in "
+                "float64; tolerance 1e-5 + 1e-5 of the value."),
     "roundtrip": ("Conversions", "`rnn convert` from .onnx to .safetensors and back, and from PyTorch's "
                   ".safetensors to .onnx, run by onnxruntime; tolerance 1e-5 + 1e-5 of the value."),
 }
