@@ -80,6 +80,9 @@ fn join_fills(axis: usize, values: &[Value]) -> Option<Value> {
     Some(Value::Fill { filling: filling.clone(), shape })
 }
 
+/// From here on an end stands for the end of the axis: exporters write the largest i32 or i64.
+const FAR: i64 = i32::MAX as i64;
+
 /// One axis of a `Slice`.
 #[derive(Clone, Copy)]
 pub(super) struct Range {
@@ -145,11 +148,10 @@ fn cut(reader: &mut Reader, value: &Value, range: Range) -> Result<Value> {
     };
     // The whole axis, in order or backwards, whatever its size.
     let Some(n) = size.as_constant() else {
-        let most = 1 << 31;
-        if range.step == 1 && range.start == 0 && range.end >= most {
+        if range.step == 1 && range.start == 0 && range.end >= FAR {
             return Ok(value.clone());
         }
-        if range.step == -1 && range.start == -1 && range.end < -most {
+        if range.step == -1 && range.start == -1 && range.end <= -FAR {
             return turned(reader, value, range.axis);
         }
         let (start, len) = free_part(range).ok_or_else(beyond)?;
@@ -206,7 +208,7 @@ fn free_part(range: Range) -> Option<(Place, usize)> {
     if start >= 0 && end > start && end < 1 << 24 {
         return Some((Place::At(place(start)?), place(end - start)?));
     }
-    let end = if end >= 1 << 31 { 0 } else { end };
+    let end = if end >= FAR { 0 } else { end };
     if start < 0 && end > start && end <= 0 {
         return Some((
             Place::FromEnd(place(start.checked_neg()?)?),
