@@ -5,6 +5,8 @@
 //! run's [`Output`] becomes arrays under the graph's output names.
 
 mod assemble;
+mod build;
+mod export;
 mod features;
 mod feed;
 mod fold;
@@ -122,16 +124,6 @@ impl OnnxModel {
     /// `Shape` when `output` is not of this model and batch, or lacks what the graph puts out.
     pub fn results(&self, batch: &Batch, output: &Output) -> Result<Vec<(String, Array)>> {
         results::results(self, batch, output)
-    }
-}
-
-impl Model {
-    /// Writes the model as the bytes of an `.onnx` file.
-    ///
-    /// # Errors
-    /// `Unsupported`, listing what ONNX has no words for.
-    pub fn to_onnx(&self) -> Result<Vec<u8>> {
-        Err(Error::unsupported("ONNX: not yet"))
     }
 }
 
