@@ -68,7 +68,7 @@ pub use engine::{
     SessionOptions, Strategy,
 };
 pub use error::{Error, ErrorKind, Result};
-pub use formats::LoadOptions;
+pub use formats::{LoadOptions, onnx};
 pub use model::{
     Activation, Direction, Head, HeadSpec, HeadSteps, Init, Input, InputSpec, Layer, LayerSpec,
     Model,
