@@ -1,6 +1,7 @@
 //! Arrays at the graph's border: what does not fit is named, all in one error.
 
-use wgpu_rnn::onnx::{Dim, OnnxModel};
+use prost::Message;
+use wgpu_rnn::onnx::{Dim, OnnxModel, read_tensor};
 use wgpu_rnn::{Cell, ErrorKind, LayerSpec, Tensor};
 
 use super::graph::{B, Graph, H, I, T, int, network, noise, real, whole, x};
@@ -77,6 +78,33 @@ fn tokens_outside_the_table_name_the_place() {
         let want = format!("tokens: expected ids below 7, got {id} in row 2, step 3");
         assert_eq!(error.to_string(), want);
     }
+}
+
+#[test]
+fn weights_may_be_graph_inputs_that_are_given_at_loading() {
+    let network = network(&[LayerSpec::new(Cell::Lstm, H)]);
+    let mut graph = Graph::default();
+    graph.input("x", 1, "time batch 4").weights("", &network.layers()[0]);
+    let weights: Vec<_> = std::mem::take(&mut graph.proto.initializer)
+        .into_iter()
+        .map(|proto| read_tensor(&proto.encode_to_vec()).expect("an array"))
+        .collect();
+    graph.input("W", 1, "1 24 4").input("R", 1, "1 24 6").input("B", 1, "1 48");
+    graph.node("LSTM", "x W R B", "Y", &[]).outputs("Y");
+    let bytes = graph.bytes(22);
+    let mut arrays = weights.clone();
+    arrays.push(real("x", x()));
+    let model = OnnxModel::from_bytes_with_weights(&bytes, None, &arrays).expect("a model");
+    assert_eq!(model.model(), &network);
+    let names: Vec<&str> = model.inputs().iter().map(|port| port.name.as_str()).collect();
+    assert_eq!(names, ["x"]);
+    model.batch(&arrays).expect("a batch");
+    model.batch(&arrays[3..]).expect("a batch");
+    arrays[0].1 = real("W", noise("other", &[1, 24, 4])).1;
+    let error = model.batch(&arrays).expect_err("other weights");
+    let want = "inputs: 1 fault\n  W: expected the weights of loading, got others";
+    assert_eq!(error.to_string(), want);
+    assert!(OnnxModel::from_bytes(&bytes, None).is_err());
 }
 
 #[test]

@@ -55,7 +55,8 @@ pub(crate) fn texts(name: &str, texts: &[&str]) -> AttributeProto {
 pub(crate) fn noise(name: &str, shape: &[usize]) -> Tensor {
     let seed = name.bytes().fold(7u32, |n, b| n.wrapping_mul(31).wrapping_add(u32::from(b)));
     Tensor::from_fn(shape, |i| {
-        let mixed = (seed ^ (i as u32).wrapping_mul(0x9E37_79B9)).wrapping_mul(0x85EB_CA6B);
+        let mixed = (seed ^ u32::try_from(i).expect("small").wrapping_mul(0x9E37_79B9))
+            .wrapping_mul(0x85EB_CA6B);
         f32::from(u16::try_from(mixed >> 16).expect("16 bits")) / 32767.5 - 1.0
     })
 }

@@ -150,7 +150,7 @@ fn functions_have_the_defaults_of_onnx() {
     let spec = LayerSpec::new(Cell::RnnTanh, H).functions(&[ScaledTanh { alpha: 0.5, beta: 2.0 }]);
     let scaled = texts("activations", &["ScaledTanh"]);
     let parameters = [floats("activation_alpha", &[0.5]), floats("activation_beta", &[2.0])];
-    check_options(spec, &[&[scaled.clone()], &parameters[..]].concat(), "x W R B");
+    check_options(spec, &[std::slice::from_ref(&scaled), &parameters].concat(), "x W R B");
     let model = network(&[LayerSpec::new(Cell::RnnTanh, H)]);
     let error = graph(&model, &[scaled], "x W R B").read(22).expect_err("no default");
     assert!(error.contains("expected alpha and beta for ScaledTanh"), "{error}");

@@ -271,7 +271,7 @@ fn tokens_are_embedded_and_one_hot() {
         let read = graph.read(22).expect("a model");
         assert_eq!(read.model(), &model);
         let signed: Vec<i64> = ids.iter().map(|id| if *id == 3 { -1 } else { *id }).collect();
-        let plain: Vec<u32> = ids.iter().map(|id| *id as u32).collect();
+        let plain: Vec<u32> = ids.iter().map(|id| u32::try_from(*id).expect("small")).collect();
         let batch = wgpu_rnn::Batch::tokens(plain, B, T, wgpu_rnn::Layout::BatchFirst);
         let options = wgpu_rnn::RunOptions::default();
         let want = wgpu_rnn::reference::run::<f64>(&model, &batch.expect("a batch"), &options);

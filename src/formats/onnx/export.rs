@@ -51,9 +51,8 @@ impl Model {
         }
         let [time, batch] = FREE;
         let width = Size::Known(self.output_size());
-        match self.head() {
-            Some(head) => output_layer(&mut builder, self, head, &below)?,
-            None => {}
+        if let Some(head) = self.head() {
+            output_layer(&mut builder, self, head, &below)?;
         }
         match self.is_per_sequence() {
             true => builder.output("output", &[batch, width]),

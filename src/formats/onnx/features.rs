@@ -11,12 +11,15 @@ use super::value::{Atom, Factor, Place, Source, Value, View};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
+/// Atoms held at one index.
+type Held = Vec<(Atom, Place)>;
+
 /// What stands on the last axis of a value, and the axes before it.
 pub(super) struct Features {
     pub(super) source: Source,
     pub(super) axes: Vec<Vec<Factor>>,
     /// Atoms held at one index, other than features.
-    pub(super) fixed: Vec<(Atom, Place)>,
+    pub(super) fixed: Held,
     pub(super) whole: bool,
     /// The last axis, of a graph input.
     pub(super) own: Vec<Factor>,
@@ -136,11 +139,7 @@ pub(super) fn scattered(
 }
 
 /// Finds the columns on the last axis, and the held atoms that are no features.
-fn columns_of(
-    part: &View,
-    own: &[Factor],
-    sizes: &[usize],
-) -> Option<(Vec<usize>, Vec<(Atom, Place)>)> {
+fn columns_of(part: &View, own: &[Factor], sizes: &[usize]) -> Option<(Vec<usize>, Held)> {
     let place = |atom: Atom| own.iter().position(|factor| factor.atom == atom);
     let step = |place: usize| sizes[place + 1..].iter().product::<usize>();
     let (mut seen, mut columns, mut rest) = (0, vec![0usize], Vec::new());

@@ -47,6 +47,12 @@ fn check<'a>(model: &OnnxModel, arrays: &'a [(String, Array)]) -> Result<Vec<Opt
     let mut given: Vec<Option<&Array>> = vec![None; ports.len()];
     let names = || ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ");
     for (name, array) in arrays {
+        if let Some((_, weights)) = model.weights.iter().find(|(own, _)| own == name) {
+            if weights != array {
+                faults.push(format!("{name}: expected the weights of loading, got others"));
+            }
+            continue;
+        }
         match ports.iter().position(|port| port.name == *name) {
             None => faults.push(format!("{name}: expected one of {}, got this name", names())),
             Some(place) if given[place].is_some() => {

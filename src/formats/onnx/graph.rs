@@ -3,7 +3,7 @@
 //! Takes the message, checks versions and names, follows the outputs back to what they need, and
 //! refuses circles. Nodes that no output needs are left out. Nothing here recurses.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 use crate::error::{Error, Result};
@@ -37,6 +37,18 @@ pub(super) fn is_own(domain: &str) -> bool {
     domain.is_empty() || domain == "ai.onnx"
 }
 
+/// Lists the names that recurrent nodes take their weights from.
+pub(super) fn weight_names(graph: &GraphProto) -> HashSet<&str> {
+    let recurrent = graph.node.iter().filter(|node| {
+        is_own(&node.domain) && ["RNN", "GRU", "LSTM"].contains(&node.op_type.as_str())
+    });
+    // W, R, B and P.
+    recurrent
+        .flat_map(|node| [1, 2, 3, 7].into_iter().filter_map(|place| node.input.get(place)))
+        .map(String::as_str)
+        .collect()
+}
+
 /// Names a node in messages.
 pub(super) fn describe(node: &NodeProto) -> String {
     let output = node.output.iter().find(|name| !name.is_empty());
@@ -67,7 +79,7 @@ pub(super) fn order(graph: &GraphProto) -> Result<Vec<&NodeProto>> {
         }
     }
     let given = graph.input.iter().map(|input| input.name.as_str());
-    let given: std::collections::HashSet<&str> =
+    let given: HashSet<&str> =
         given.chain(graph.initializer.iter().map(|tensor| tensor.name.as_str())).collect();
     let maker = |name: &str| match makers.get(name) {
         _ if given.contains(name) => Ok(None),

@@ -41,6 +41,8 @@ pub struct OnnxModel {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     plan: interface::Plan,
+    /// Arrays of graph inputs that are weights.
+    weights: Vec<(String, Array)>,
 }
 
 impl OnnxModel {
@@ -60,10 +62,7 @@ impl OnnxModel {
     pub fn load_with(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
         let path = path.as_ref();
         refuse_options(options).map_err(|e| e.in_context(path.display()))?;
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-        Self::from_bytes(&bytes, Some(folder.unwrap_or(Path::new("."))))
-            .map_err(|e| e.in_context(path.display()))
+        Self::load_with_weights(path, &[])
     }
 
     /// Reads the bytes of a file; `folder` is where data kept outside of it stands, `None` to refuse
@@ -72,15 +71,45 @@ impl OnnxModel {
     /// # Errors
     /// As [`OnnxModel::load`].
     pub fn from_bytes(bytes: &[u8], folder: Option<&Path>) -> Result<Self> {
+        Self::from_bytes_with_weights(bytes, folder, &[])
+    }
+
+    /// Loads a file whose recurrent weights are graph inputs, as ONNX's own test cases have them.
+    ///
+    /// Of `arrays`, those that a recurrent node takes as W, R, B or P are the weights; they are no
+    /// [`OnnxModel::inputs`], and [`OnnxModel::batch`] takes them again where they are the same. All
+    /// others are left to it.
+    ///
+    /// # Errors
+    /// As [`OnnxModel::load`].
+    pub fn load_with_weights(path: impl AsRef<Path>, arrays: &[(String, Array)]) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+        Self::from_bytes_with_weights(&bytes, Some(folder_of(path)), arrays)
+            .map_err(|e| e.in_context(path.display()))
+    }
+
+    /// As [`OnnxModel::load_with_weights`], from the bytes of a file.
+    ///
+    /// # Errors
+    /// As [`OnnxModel::load`].
+    pub fn from_bytes_with_weights(
+        bytes: &[u8],
+        folder: Option<&Path>,
+        arrays: &[(String, Array)],
+    ) -> Result<Self> {
         let proto = proto::ModelProto::decode(bytes).map_err(|e| {
             Error::format(format!("expected an ONNX model, got damaged bytes: {e}")).with_source(e)
         })?;
         let assemble::Parts { mut model, inputs, outputs, plan } =
-            assemble::assemble(read::read(&proto, folder)?)?;
+            assemble::assemble(read::read(&proto, folder, arrays)?)?;
         if let Some(entry) = proto.metadata_props.iter().find(|entry| entry.key == metadata::KEY) {
             model.info = metadata::read(&entry.value)?.info();
         }
-        Ok(Self { model, inputs, outputs, plan })
+        let names = proto.graph.as_ref().map(graph::weight_names).unwrap_or_default();
+        let weights =
+            arrays.iter().filter(|(name, _)| names.contains(name.as_str())).cloned().collect();
+        Ok(Self { model, inputs, outputs, plan, weights })
     }
 
     /// Returns the network.
@@ -125,6 +154,11 @@ impl OnnxModel {
     pub fn results(&self, batch: &Batch, output: &Output) -> Result<Vec<(String, Array)>> {
         results::results(self, batch, output)
     }
+}
+
+/// The folder in which a file stands.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn refuse_options(options: &LoadOptions) -> Result<()> {

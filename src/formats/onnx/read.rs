@@ -110,7 +110,11 @@ pub(super) struct Graph {
 /// # Errors
 /// `Format` when the graph is damaged; `Unsupported` (or the one kind that all share), listing every
 /// node that is not understood.
-pub(super) fn read(model: &ModelProto, folder: Option<&Path>) -> Result<Graph> {
+pub(super) fn read(
+    model: &ModelProto,
+    folder: Option<&Path>,
+    given: &[(String, Array)],
+) -> Result<Graph> {
     let opset = graph::opset(model)?;
     let graph = model
         .graph
@@ -118,7 +122,7 @@ pub(super) fn read(model: &ModelProto, folder: Option<&Path>) -> Result<Graph> {
         .ok_or_else(|| Error::format("expected an ONNX model with a graph, got none"))?;
     let order = graph::order(graph)?;
     let mut reader = Reader::new(graph, folder);
-    let mut values = reader.open(graph)?;
+    let mut values = reader.open(graph, given)?;
     let mut faults = Vec::new();
     for node in order {
         let results = reader.node(model, node, opset, &values).unwrap_or_else(|fault| {
@@ -187,7 +191,11 @@ impl Reader {
     }
 
     /// Reads initial values and graph inputs.
-    fn open<'a>(&mut self, graph: &'a GraphProto) -> Result<HashMap<&'a str, Value>> {
+    fn open<'a>(
+        &mut self,
+        graph: &'a GraphProto,
+        given: &[(String, Array)],
+    ) -> Result<HashMap<&'a str, Value>> {
         if !graph.sparse_initializer.is_empty() {
             return Err(Error::unsupported("graph: expected dense initializers, got sparse ones"));
         }
@@ -198,11 +206,18 @@ impl Reader {
             self.budget = self.budget.saturating_add(array.count().saturating_mul(4));
             values.insert(tensor.name.as_str(), Value::constant(array));
         }
+        let weights = graph::weight_names(graph);
         for info in &graph.input {
+            let name = info.name.as_str();
+            let known = given.iter().find(|(own, _)| own == name && weights.contains(name));
+            if let Some((_, array)) = known {
+                self.budget = self.budget.saturating_add(array.count().saturating_mul(16));
+                values.insert(name, Value::constant(array.clone()));
+            }
             // An input with an initial value is a default that a caller may replace; here it holds.
-            if !values.contains_key(info.name.as_str()) {
+            if !values.contains_key(name) {
                 let value = self.graph_input(info)?;
-                values.insert(info.name.as_str(), value);
+                values.insert(name, value);
             }
         }
         Ok(values)

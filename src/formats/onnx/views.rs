@@ -101,7 +101,7 @@ impl Atoms {
             Place::At(i) => (i, false),
             Place::FromEnd(k) => (k, true),
         };
-        if place % row == 0 && len % row == 0 {
+        if place.is_multiple_of(row) && len.is_multiple_of(row) {
             let (mut factors, fixed) =
                 self.cut_factor(first, at_row(place / row, back), len / row)?;
             factors.extend_from_slice(rest);
