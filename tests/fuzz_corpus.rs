@@ -1,5 +1,6 @@
 //! Every file that fuzzing starts from (`fuzz/corpus/`) or once failed on (`fuzz/regressions/`), through
 //! the same functions that the fuzz targets call, with a stable compiler.
+#![allow(clippy::print_stdout, reason = "a test that ends the process has said which file it read")]
 
 #[path = "../src/bin/rnn/data/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the writers are not fuzzed")]

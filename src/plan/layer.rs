@@ -70,33 +70,9 @@ impl Builder<'_> {
         y: usize,
     ) -> Result<Rows> {
         let choice = strategy::choose(spec, self.batch, self.caps, self.plan.request.strategy)?;
-        let directions = axis(spec.direction.count());
-        let batch = u64::from(self.batch);
         let (units, state) = (padded(spec.hidden_size), padded(spec.state_size()));
-        let label = |what: &str| format!("{what} of layer {index}");
-        let state_axes = [directions, batch, axis(state), 4];
-        let cell_axes = [directions, batch, axis(units), 4];
-        let needs_scratch = spec.proj_size > 0 || spec.cell == Cell::GruResetBefore;
+        let buffers = self.layer_buffers(index, spec)?;
         let is_normalised = spec.options.layer_norm.is_some();
-        let cells = match (needs_scratch, spec.cell.has_c()) {
-            _ if is_normalised => {
-                let parts = axis(1 + spec.cell.gates());
-                self.buffer(&label("cells"), &[parts, directions, batch, axis(units), 4])?
-            }
-            (false, false) => self.buffer(&label("cells"), &[16])?,
-            (false, true) => self.buffer(&label("cells"), &cell_axes)?,
-            (true, _) => self.buffer(&label("cells"), &[2, directions, batch, axis(units), 4])?,
-        };
-        let buffers = LayerBuffers {
-            h_0: self.buffer(&label("h_0"), &state_axes)?,
-            c_0: if spec.cell.has_c() {
-                Some(self.buffer(&label("c_0"), &cell_axes)?)
-            } else {
-                None
-            },
-            cells,
-            h_n: self.buffer(&label("h_n"), &state_axes)?,
-        };
         let mut first = 0;
         let chunk = self.chunk_steps(spec)?;
         while first < self.steps {
@@ -134,6 +110,37 @@ impl Builder<'_> {
         self.plan.choices.push(choice);
         let blocks = spec.direction.count();
         Ok(Rows { slot: Slot::Buffer(y), width: state * blocks, blocks, block: state })
+    }
+
+    /// States and working memory of a layer.
+    fn layer_buffers(&mut self, index: usize, spec: &LayerSpec) -> Result<LayerBuffers> {
+        let directions = axis(spec.direction.count());
+        let batch = u64::from(self.batch);
+        let (units, state) = (padded(spec.hidden_size), padded(spec.state_size()));
+        let label = |what: &str| format!("{what} of layer {index}");
+        let state_axes = [directions, batch, axis(state), 4];
+        let cell_axes = [directions, batch, axis(units), 4];
+        let needs_scratch = spec.proj_size > 0 || spec.cell == Cell::GruResetBefore;
+        let is_normalised = spec.options.layer_norm.is_some();
+        let cells = match (needs_scratch, spec.cell.has_c()) {
+            _ if is_normalised => {
+                let parts = axis(1 + spec.cell.gates());
+                self.buffer(&label("cells"), &[parts, directions, batch, axis(units), 4])?
+            }
+            (false, false) => self.buffer(&label("cells"), &[16])?,
+            (false, true) => self.buffer(&label("cells"), &cell_axes)?,
+            (true, _) => self.buffer(&label("cells"), &[2, directions, batch, axis(units), 4])?,
+        };
+        Ok(LayerBuffers {
+            h_0: self.buffer(&label("h_0"), &state_axes)?,
+            c_0: if spec.cell.has_c() {
+                Some(self.buffer(&label("c_0"), &cell_axes)?)
+            } else {
+                None
+            },
+            cells,
+            h_n: self.buffer(&label("h_n"), &state_axes)?,
+        })
     }
 
     fn project_input(
