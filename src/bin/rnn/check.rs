@@ -102,13 +102,12 @@ fn gather(args: &CheckArgs) -> Result<Vec<Case>> {
 
 impl CheckArgs {
     fn overrides_need_a_model(&self) -> Result<()> {
-        let Overrides { cell, head, output_activation } = &self.overrides;
-        if cell.is_some() || head.is_some() || output_activation.is_some() {
-            return Err(Failure::usage(
-                "--cell, --head, --output-activation: expected a model file to apply them to",
-            ));
+        match self.overrides.given() {
+            Some(option) => {
+                Err(Failure::usage(format!("{option}: expected a model file to apply it to")))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

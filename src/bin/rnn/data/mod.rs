@@ -7,6 +7,7 @@
 pub(crate) mod array;
 mod draft;
 mod map;
+pub(crate) mod named;
 pub(crate) mod read;
 pub(crate) mod states;
 pub(crate) mod write;
