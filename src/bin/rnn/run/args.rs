@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use wgpu_rnn::{Layout, Strategy};
 
 use crate::args::{ModelArgs, parse_positive};
-use crate::data::{read, write};
+use crate::data::{identity, read, write};
 use crate::device::DeviceArgs;
 use crate::failure::{Failure, Result};
 
@@ -257,18 +257,6 @@ type Named<'a> = (&'a str, &'a Path, PathBuf);
 fn named<'a>(option: &'a str, path: Option<&'a Path>) -> Option<Named<'a>> {
     let path = path.filter(|path| !write::is_stdout(path))?;
     Some((option, path, identity(path)))
-}
-
-/// Returns what is the same for all names of a file, whether or not it is there yet.
-fn identity(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new(".")).canonicalize();
-        match (folder, path.file_name()) {
-            (Ok(folder), Some(name)) => folder.join(name),
-            _ => path.to_path_buf(),
-        }
-    })
 }
 
 /// Most steps of a forecast: each is a run of its own, and all are kept.

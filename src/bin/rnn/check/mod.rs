@@ -1,4 +1,6 @@
-//! `rnn check`: the case table on a device, against the f64 reference.
+//! `rnn check`: the case table on a device, against the f64 reference; or a folder of ONNX cases.
+
+mod suite;
 
 use std::path::PathBuf;
 
@@ -27,13 +29,38 @@ use crate::table::{Align, Table};
   rnn check
   rnn check --device 1
   rnn check --list --filter lstm
-  rnn check model.safetensors --json")]
+  rnn check model.safetensors --json
+  rnn check --onnx onnx/backend/test/data/node --filter lstm --device cpu
+  rnn check --onnx cases --device reference --rtol 1e-5 --atol 1e-6 -o report.jsonl
+
+A folder of ONNX cases holds <case>/model.onnx and <case>/test_data_set_<n>/input_<k>.pb and
+output_<k>.pb, or is one case itself. Every case runs on every strategy of the device; a line of the
+report has case, device, strategy, status (pass, fail, refused by this strategy, error), max_abs and
+detail.")]
 pub(crate) struct CheckArgs {
     /// Model file to check beside the built-in cases, on random input of several shapes
     model: Option<PathBuf>,
 
     #[command(flatten)]
     overrides: Overrides,
+
+    /// Run the cases of this folder instead, in the layout of ONNX's backend tests; for them --device
+    /// may also be reference, the f64 reference
+    #[arg(long, value_name = "DIR", conflicts_with = "model")]
+    onnx: Option<PathBuf>,
+
+    /// Absolute tolerance for --onnx [default: 1e-7, as ONNX's own runner]
+    #[arg(long, value_name = "A", requires = "onnx", value_parser = parse_tolerance)]
+    atol: Option<f64>,
+
+    /// Relative tolerance for --onnx [default: 1e-3, as ONNX's own runner]
+    #[arg(long, value_name = "R", requires = "onnx", value_parser = parse_tolerance)]
+    rtol: Option<f64>,
+
+    /// Write the report of --onnx to this file, a JSON line per case and strategy, or - for standard
+    /// output
+    #[arg(short, long, value_name = "FILE.jsonl", requires = "onnx")]
+    output: Option<PathBuf>,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -55,14 +82,24 @@ pub(crate) struct CheckArgs {
     quiet: bool,
 }
 
+fn parse_tolerance(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0);
+    value.ok_or_else(|| "expected a number of at least 0".to_owned())
+}
+
 /// Runs the subcommand.
 ///
 /// # Errors
 /// [`Failure::Found`] when a case failed or none ran; device failures.
 pub(crate) fn run(args: &CheckArgs) -> Result<()> {
+    if let Some(folder) = &args.onnx {
+        args.overrides_need_a_model()?;
+        return suite::run(args, folder);
+    }
     let list = gather(args)?;
     if args.list {
-        return print_names(&list, args.json);
+        let names = list.iter().map(|case| case.name.as_str());
+        return print_names(&names.collect::<Vec<_>>(), args.json);
     }
     let mut reporter = Reporter::new(args.quiet);
     let engine = args.device.open(Strategy::Auto, &reporter)?;
@@ -178,8 +215,7 @@ fn verdict(report: &CaseReport) -> &'static str {
     }
 }
 
-fn print_names(list: &[Case], json: bool) -> Result<()> {
-    let names: Vec<&str> = list.iter().map(|case| case.name.as_str()).collect();
+fn print_names(names: &[&str], json: bool) -> Result<()> {
     if json {
         return print(&format!("{:#}\n", Value::from(names)));
     }
