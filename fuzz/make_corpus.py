@@ -175,7 +175,34 @@ def texts() -> None:
     put("lengths", "huge", b"9" * 60)
 
 
+FIXTURES = pathlib.Path(__file__).parents[1] / "tests" / "onnx"
+
+
+def graphs() -> None:
+    """Small ones of the fixtures, and damaged copies."""
+    names = """gru_2l_bi_external_data gru_lm_softmax_static_dynamo gru_lm_state_ts gru_matmul_add_softmax
+        gru_no_bias_dynamo gru_no_bias_ts keras_lstm_forecast lstm_stacked_state_keras_style
+        lstm_tokens_lens_peepholes plumbing_opset11 plumbing_opset17 rnn_tanh_ts"""
+    for name in names.split():
+        put("onnx", name, (FIXTURES / name / "model.onnx").read_bytes())
+    whole = (FIXTURES / "rnn_tanh_ts" / "model.onnx").read_bytes()
+    put("onnx", "broken_cut", whole[:-100])
+    put("onnx", "broken_operator", whole.replace(b"RNN", b"RMN"))
+    put("onnx", "broken_sizes", whole.replace(b"hidden_size", b"hiddem_size"))
+    data = FIXTURES / "lstm_tokens_lens_peepholes" / "test_data_set_0"
+    for file in data.glob("*.pb"):
+        put("tensor", file.stem, file.read_bytes())
+    # dims 2, data_type double, double_data; dims 2, float, float_data packed; a huge shape.
+    put("tensor", "double_data", bytes([8, 2, 16, 11, 82, 16]) + floats("<d", 1, -2.5))
+    put("tensor", "float_data", bytes([8, 2, 16, 1, 34, 8]) + floats("<f", 1, -2.5))
+    put("tensor", "int_data_unpacked", bytes([8, 2, 16, 7, 56, 3, 56, 4]))
+    put("tensor", "float16_in_int32", bytes([8, 2, 16, 10, 42, 4, 128, 120, 0, 0]))
+    put("tensor", "broken_shape", bytes([8] + [255] * 8 + [127, 8] + [255] * 8 + [127, 16, 1]))
+    put("tensor", "broken_type", bytes([8, 1, 16, 15, 74, 8]) + bytes(8))
+
+
 models()
+graphs()
 arrays()
 archives()
 texts()

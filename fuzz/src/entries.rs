@@ -8,7 +8,10 @@
 use std::io::Cursor;
 
 use wgpu_rnn::model::{Unit, Vocabulary};
-use wgpu_rnn::{Cell, Init, InputSpec, LayerSpec, Layout, LoadOptions, Model};
+use wgpu_rnn::onnx::{Array as OnnxArray, Dim, OnnxModel, read_tensor};
+use wgpu_rnn::{
+    Cell, Init, InputSpec, LayerSpec, Layout, LoadOptions, Model, Output, States, Tensor, reference,
+};
 
 use crate::data::array::{Array, Bytes};
 use crate::data::read::arrays::{ArraySource, Form};
@@ -23,8 +26,10 @@ use crate::data::{Values, Wanted};
 pub type Entry = fn(&[u8]);
 
 /// Every target by its name, which is also the name of its folder of files.
-pub const ENTRIES: [(&str, Entry); 7] = [
+pub const ENTRIES: [(&str, Entry); 9] = [
     ("safetensors", safetensors),
+    ("onnx", onnx),
+    ("tensor", tensor),
     ("npy", npy),
     ("npz", npz),
     ("csv", csv),
@@ -45,6 +50,70 @@ pub fn safetensors(bytes: &[u8]) {
     let again = again.expect("a saved model loads").to_safetensors().expect("and is saved again");
     // Bytes, because NaN is not equal to itself.
     assert!(saved == again, "a model changes when it is saved and loaded");
+}
+
+/// Models in `.onnx`: what loads takes arrays of the shapes that it names, and gives its outputs;
+/// what is written as a graph loads as the same network.
+///
+/// # Panics
+/// Where a network is changed by writing and reading, or a run's results do not fit the graph.
+pub fn onnx(bytes: &[u8]) {
+    let Ok(graph) = OnnxModel::from_bytes(bytes, None) else { return };
+    run(&graph);
+    let Ok(written) = graph.model().to_onnx() else { return };
+    let again = OnnxModel::from_bytes(&written, None).expect("a written model loads");
+    let twice = again.model().to_onnx().expect("and is written again");
+    assert!(written == twice, "a model changes when it is written and read");
+}
+
+/// Most values of a run's input, and of the network: the oracle is slow.
+const MOST_VALUES: usize = 20_000;
+
+fn run(graph: &OnnxModel) {
+    let model = graph.model();
+    for whole in [false, true] {
+        for free in [1, 3] {
+            let arrays: Option<Vec<_>> = graph
+                .inputs()
+                .iter()
+                .enumerate()
+                .map(|(place, port)| {
+                    let shape: Vec<usize> = port
+                        .shape
+                        .iter()
+                        .map(|dim| if let Dim::Known(size) = dim { *size } else { free })
+                        .collect();
+                    let count = shape.iter().try_fold(1usize, |n, axis| n.checked_mul(*axis));
+                    let count = count.filter(|count| *count <= MOST_VALUES)?;
+                    // The first input as asked, the others by their rank, as lengths and states are.
+                    let real = if place == 0 { !whole } else { shape.len() > 1 };
+                    let array = if real {
+                        OnnxArray::F32(Tensor::new(shape, vec![0.5; count]).ok()?)
+                    } else {
+                        OnnxArray::I64(Tensor::new(shape, vec![1; count]).ok()?)
+                    };
+                    Some((port.name.clone(), array))
+                })
+                .collect();
+            let Some(arrays) = arrays else { continue };
+            let Ok(batch) = graph.batch(&arrays) else { continue };
+            let work = model.parameter_count().saturating_mul(batch.total_steps().max(1));
+            if work > 50 * MOST_VALUES || batch.batch_size() > MOST_VALUES {
+                continue;
+            }
+            let wide = reference::run::<f32>(model, &batch, &graph.run_options());
+            let wide = wide.expect("a batch that was made for the model runs");
+            let states = States { h: wide.h, c: wide.c };
+            let results = graph.results(&batch, &Output { output: wide.output, states });
+            let results = results.expect("results fit the graph");
+            assert_eq!(results.len(), graph.outputs().len());
+        }
+    }
+}
+
+/// Tensors of ONNX's test suites.
+pub fn tensor(bytes: &[u8]) {
+    let _ = read_tensor(bytes);
 }
 
 /// The networks that data are read for: one and two features, and tokens with a vocabulary.
@@ -77,7 +146,8 @@ fn check(values: &Values, wanted: &Wanted) {
     match (values, wanted.vocab) {
         (Values::Dense(values), None) => assert_eq!(values.len() % wanted.features, 0),
         (Values::Tokens(tokens), Some(vocab)) => {
-            assert!(tokens.iter().all(|&token| (token as usize) < vocab));
+            let fits = |token: &u32| usize::try_from(*token).is_ok_and(|token| token < vocab);
+            assert!(tokens.iter().all(fits));
         }
         _ => panic!("a network got values of the other kind"),
     }

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use wgpu_rnn::{Activation, Cell, LoadOptions, Model};
+use wgpu_rnn::onnx::OnnxModel;
+use wgpu_rnn::{Activation, Cell, HeadSteps, LoadOptions, Model};
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::report::Reporter;
 
 /// The model file and what may override its metadata.
@@ -34,22 +35,81 @@ pub(crate) struct Overrides {
     /// The function of the output layer
     #[arg(long, value_parser = parse_activation, value_name = "none|softmax|log-softmax|sigmoid|tanh|relu")]
     pub(crate) output_activation: Option<Activation>,
+
+    /// The steps that the output layer reads: every one, the last valid one (of both directions), or
+    /// the final state of each direction
+    #[arg(long, value_parser = parse_steps, value_name = "every|last|final")]
+    pub(crate) output_steps: Option<HeadSteps>,
 }
 
 impl Overrides {
+    /// Returns the first option that is set.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let set = [
+            ("--cell", self.cell.is_some()),
+            ("--head", self.head.is_some()),
+            ("--output-activation", self.output_activation.is_some()),
+            ("--output-steps", self.output_steps.is_some()),
+        ];
+        set.iter().find(|(_, is_set)| *is_set).map(|(name, _)| *name)
+    }
+
     /// Loads the model file at `path` with these overrides.
     ///
     /// # Errors
-    /// As [`Model::load_with`].
+    /// As [`Model::load_with`]; usage for an override of an `.onnx` file.
     pub(crate) fn load(&self, path: &Path) -> Result<Model> {
+        Ok(match self.load_file(path)? {
+            ModelFile::Network(model) => *model,
+            ModelFile::Graph(graph) => {
+                graph.into_network().map_err(|e| e.in_context(path.display()))?
+            }
+        })
+    }
+
+    fn load_file(&self, path: &Path) -> Result<ModelFile> {
+        if is_onnx(path) {
+            if let Some(option) = self.given() {
+                return Err(Failure::usage(format!(
+                    "{option}: expected a .safetensors model to apply it to, got {}, whose graph \
+                     says it",
+                    path.display()
+                )));
+            }
+            return Ok(ModelFile::Graph(Box::new(OnnxModel::load(path)?)));
+        }
         let options = LoadOptions {
             cell: self.cell,
             head: self.head.clone(),
             activation: self.output_activation,
-            ..LoadOptions::default()
+            steps: self.output_steps,
         };
-        Ok(Model::load_with(path, &options)?)
+        Ok(ModelFile::Network(Box::new(Model::load_with(path, &options)?)))
     }
+}
+
+/// A model file that is loaded.
+#[derive(Debug)]
+pub(crate) enum ModelFile {
+    /// A network.
+    Network(Box<Model>),
+    /// A network with the names and layouts of its ONNX graph.
+    Graph(Box<OnnxModel>),
+}
+
+impl ModelFile {
+    /// Returns the network.
+    pub(crate) fn model(&self) -> &Model {
+        match self {
+            Self::Network(model) => model,
+            Self::Graph(graph) => graph.model(),
+        }
+    }
+}
+
+/// Tells whether `path` names an ONNX file.
+pub(crate) fn is_onnx(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"))
 }
 
 impl ModelArgs {
@@ -59,10 +119,24 @@ impl ModelArgs {
     /// As [`Model::load_with`].
     pub(crate) fn load(&self, reporter: &Reporter) -> Result<Model> {
         let model = self.overrides.load(&self.model)?;
-        for guess in &model.info.guesses {
-            reporter.note(&format!("note: {guess}"));
-        }
+        note_guesses(&model, reporter);
         Ok(model)
+    }
+
+    /// Loads the model with its graph, where it has one, and says what was read off its shapes.
+    ///
+    /// # Errors
+    /// As [`Model::load_with`].
+    pub(crate) fn load_file(&self, reporter: &Reporter) -> Result<ModelFile> {
+        let file = self.overrides.load_file(&self.model)?;
+        note_guesses(file.model(), reporter);
+        Ok(file)
+    }
+}
+
+fn note_guesses(model: &Model, reporter: &Reporter) {
+    for guess in &model.info.guesses {
+        reporter.note(&format!("note: {guess}"));
     }
 }
 
@@ -73,6 +147,11 @@ fn parse_cell(text: &str) -> Result<Cell, String> {
 fn parse_activation(text: &str) -> Result<Activation, String> {
     Activation::from_name(text)
         .ok_or_else(|| expected(Activation::ALL.iter().map(|activation| activation.name())))
+}
+
+fn parse_steps(text: &str) -> Result<HeadSteps, String> {
+    HeadSteps::from_name(text)
+        .ok_or_else(|| expected(HeadSteps::ALL.iter().map(|steps| steps.name())))
 }
 
 fn expected<'a>(names: impl Iterator<Item = &'a str>) -> String {

@@ -1,7 +1,8 @@
 //! Words for people: a network in a line, names of its inputs and outputs, its most likely choices.
 
+use wgpu_rnn::cell::CellFunction;
 use wgpu_rnn::model::Vocabulary;
-use wgpu_rnn::{Activation, Direction, HeadSteps, InputSpec, Model};
+use wgpu_rnn::{Activation, Direction, HeadSteps, InputSpec, LayerSpec, Model};
 
 use crate::report::count;
 
@@ -18,7 +19,13 @@ pub(crate) fn model_line(model: &Model) -> String {
                 Direction::Forward => String::new(),
                 other => format!(" {}", other.name()),
             };
-            format!("{} {}{projected}{direction}", spec.cell, spec.hidden_size)
+            let options = options(spec);
+            let options = if options.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", options.join(", "))
+            };
+            format!("{} {}{projected}{direction}{options}", spec.cell, spec.hidden_size)
         })
         .collect();
     let head = model.head().map_or_else(String::new, |head| {
@@ -40,6 +47,36 @@ pub(crate) fn model_line(model: &Model) -> String {
         layers.join(" → "),
         count(parameters, "parameter")
     )
+}
+
+/// Lists what a layer's cell has beside its equation, in words; empty for the cell as its paper has it.
+pub(crate) fn options(spec: &LayerSpec) -> Vec<String> {
+    let options = &spec.options;
+    let mut list = Vec::new();
+    if !options.functions.is_empty() {
+        let names = |list: &Vec<CellFunction>| {
+            list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        let mut directions: Vec<String> = options.functions.iter().map(names).collect();
+        directions.dedup();
+        list.push(format!("functions {}", directions.join(" | ")));
+    }
+    if let Some(clip) = options.clip {
+        list.push(format!("clip {clip}"));
+    }
+    if let Some([low, high]) = options.cell_clip {
+        list.push(format!("cell clip {low} to {high}"));
+    }
+    if options.peephole {
+        list.push("peepholes".to_owned());
+    }
+    if options.input_forget {
+        list.push("forget = 1 - input".to_owned());
+    }
+    if let Some(epsilon) = options.layer_norm {
+        list.push(format!("layer norm {epsilon}"));
+    }
+    list
 }
 
 /// Returns the first clause of a model's description, for the title of a picture.

@@ -21,6 +21,12 @@ impl DeviceArgs {
     /// # Errors
     /// `Device` when there is no such device; usage when `strategy` is given and a CPU is taken.
     pub(crate) fn open(&self, strategy: Strategy, reporter: &Reporter) -> Result<Engine> {
+        if is_reference(self) {
+            return Err(Failure::usage(
+                "--device reference: expected rnn check --onnx, which alone runs on the f64 \
+                 reference (rnn check compares with it)",
+            ));
+        }
         let device: DeviceChoice = match self.device.parse() {
             Ok(device) => device,
             Err(never) => match never {},
@@ -45,6 +51,11 @@ impl DeviceArgs {
         }
         Ok(engine)
     }
+}
+
+/// Tells whether the f64 reference was asked for, which is no device of an engine.
+pub(crate) fn is_reference(args: &DeviceArgs) -> bool {
+    args.device == "reference"
 }
 
 /// Takes any name but an empty one, which would be a part of every name.

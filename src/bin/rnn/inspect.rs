@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use serde_json::{Value, json};
-use wgpu_rnn::{Model, Strategy};
+use serde_json::{Map, Value, json};
+use wgpu_rnn::cell::CellFunction;
+use wgpu_rnn::onnx::{Dim, OnnxModel, Port};
+use wgpu_rnn::{LayerSpec, Model, Strategy};
 
-use crate::args::ModelArgs;
+use crate::args::{ModelArgs, ModelFile};
 use crate::describe;
 use crate::device::DeviceArgs;
 use crate::failure::Result;
@@ -19,6 +21,7 @@ use crate::table::{Align, Table, bytes};
 #[command(after_help = "Examples:
   rnn inspect model.safetensors
   rnn inspect model.safetensors --shape 64x1000 --device gpu
+  rnn inspect model.onnx
   rnn inspect model.safetensors --json")]
 pub(crate) struct InspectArgs {
     #[command(flatten)]
@@ -55,24 +58,34 @@ fn parse_shape(text: &str) -> Result<(usize, usize), String> {
 /// When the model cannot be loaded, the device opened, or the shape planned.
 pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     let reporter = Reporter::new(args.quiet);
-    let model = args.model.load(&reporter)?;
+    let file = args.model.load_file(&reporter)?;
+    let model = file.model();
     let engine = args.device.open(Strategy::Auto, &reporter)?;
     let (batch, steps) = args.shape;
-    let plan = engine.load(&model)?.explain(batch, steps)?;
+    let plan = engine.load(model)?.explain(batch, steps)?;
     if args.json {
-        let mut record = as_json(&model);
+        let mut record = as_json(model);
         record["plan"] = json!({
             "device": engine.info().name, "batch": batch, "steps": steps, "text": plan,
         });
+        if let ModelFile::Graph(graph) = &file {
+            record["graph"] = json!({
+                "inputs": ports_json(graph.inputs()), "outputs": ports_json(graph.outputs()),
+            });
+        }
         return print(&format!("{record:#}\n"));
     }
-    let file = args.model.model.display();
-    let mut text = format!("{file}: {}\n", describe::model_line(&model));
-    text.push_str(&facts(&model));
+    let path = args.model.model.display();
+    let mut text = format!("{path}: {}\n", describe::model_line(model));
+    text.push_str(&facts(model));
+    if let ModelFile::Graph(graph) = &file {
+        text.push_str("\nGraph\n");
+        text.push_str(&ports(graph).render("  "));
+    }
     text.push_str("\nLayers\n");
-    text.push_str(&layers(&model).render("  "));
+    text.push_str(&layers(model).render("  "));
     text.push_str("\nTensors\n");
-    text.push_str(&tensors(&model).render("  "));
+    text.push_str(&tensors(model).render("  "));
     // Writing to a String cannot fail.
     let _ = writeln!(text, "\nPlan for {batch} × {steps} steps on {}", engine.info().name);
     for line in plan.lines() {
@@ -105,8 +118,29 @@ fn facts(model: &Model) -> String {
     lines.map(|(name, value)| format!("  {name:<12} {value}\n")).collect()
 }
 
+/// Inputs and outputs of a graph.
+fn ports(graph: &OnnxModel) -> Table {
+    let mut table = Table::new([("", Align::Left), ("name", Align::Left), ("shape", Align::Left)]);
+    let inputs = graph.inputs().iter().map(|port| ("input", port));
+    for (kind, port) in inputs.chain(graph.outputs().iter().map(|port| ("output", port))) {
+        let axes: Vec<String> = port.shape.iter().map(ToString::to_string).collect();
+        table.row([kind.to_owned(), port.name.clone(), format!("[{}]", axes.join(", "))]);
+    }
+    table
+}
+
+fn ports_json(ports: &[Port]) -> Vec<Value> {
+    let axis = |dim: &Dim| match dim {
+        Dim::Known(size) => json!(size),
+        Dim::Named(name) => json!(name),
+    };
+    let shape = |port: &Port| port.shape.iter().map(axis).collect::<Vec<_>>();
+    ports.iter().map(|port| json!({ "name": port.name, "shape": shape(port) })).collect()
+}
+
 fn layers(model: &Model) -> Table {
-    let mut table = Table::new([
+    let with_options = model.layers().iter().any(|layer| !layer.spec().options.is_default());
+    let mut columns = vec![
         ("layer", Align::Right),
         ("cell", Align::Left),
         ("direction", Align::Left),
@@ -115,7 +149,11 @@ fn layers(model: &Model) -> Table {
         ("projection", Align::Right),
         ("biases", Align::Left),
         ("outputs", Align::Right),
-    ]);
+    ];
+    if with_options {
+        columns.push(("options", Align::Left));
+    }
+    let mut table = Table::new(columns);
     for (index, layer) in model.layers().iter().enumerate() {
         let spec = layer.spec();
         let projection =
@@ -129,6 +167,7 @@ fn layers(model: &Model) -> Table {
             projection,
             if spec.bias { "yes" } else { "no" }.to_owned(),
             spec.output_size().to_string(),
+            describe::options(spec).join(", "),
         ]);
     }
     table
@@ -143,6 +182,31 @@ fn tensors(model: &Model) -> Table {
     table
 }
 
+/// What a cell has beside its equation; an empty object for the cell as its paper has it.
+fn options_json(spec: &LayerSpec) -> Value {
+    let options = &spec.options;
+    let mut object = Map::new();
+    if !options.functions.is_empty() {
+        let function = |function: &CellFunction| {
+            let [alpha, beta] = function.parameters();
+            json!({ "name": function.name(), "alpha": alpha, "beta": beta })
+        };
+        let direction = |list: &Vec<CellFunction>| list.iter().map(function).collect::<Value>();
+        object.insert("functions".into(), options.functions.iter().map(direction).collect());
+    }
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            object.insert(name.into(), value);
+        }
+    };
+    put("clip", options.clip.map(Value::from));
+    put("cell_clip", options.cell_clip.map(|bounds| json!(bounds)));
+    put("peephole", options.peephole.then(|| true.into()));
+    put("input_forget", options.input_forget.then(|| true.into()));
+    put("layer_norm", options.layer_norm.map(Value::from));
+    Value::Object(object)
+}
+
 fn as_json(model: &Model) -> Value {
     let info = &model.info;
     let layers: Vec<Value> = model
@@ -153,7 +217,7 @@ fn as_json(model: &Model) -> Value {
             json!({
                 "cell": spec.cell.name(), "direction": spec.direction.name(),
                 "input_size": spec.input_size, "hidden_size": spec.hidden_size,
-                "proj_size": spec.proj_size, "bias": spec.bias,
+                "proj_size": spec.proj_size, "bias": spec.bias, "options": options_json(spec),
             })
         })
         .collect();

@@ -1,4 +1,4 @@
-//! The program `rnn`: run, inspect, check and draw recurrent networks from the command line.
+//! The program `rnn`: run, inspect, convert, check and draw recurrent networks from the command line.
 //!
 //! Every subcommand is a file (or folder) of its own that turns arguments into library calls and
 //! prints what comes back; data files are read and written in `data/`, pictures drawn in `plot/`.
@@ -42,6 +42,8 @@ use crate::failure::Failure;
   rnn run model.safetensors data.csv                   read the last steps and the forecast
   rnn run model.safetensors data.npy -o output.npy     compute a whole file
   rnn trace model.safetensors --text \"I love AI\"       watch the state pass from step to step
+  rnn run model.onnx inputs.npz -o outputs.npz         run an ONNX graph on arrays by its names
+  rnn convert model.onnx model.safetensors             write a model in another format
   rnn adapters                                         list the GPUs of this machine
 
 The environment variable RUST_LOG (error, warn, info, debug) turns log lines on."
@@ -55,9 +57,9 @@ struct Cli {
 enum Command {
     Run(Box<run::RunArgs>),
     Inspect(inspect::InspectArgs),
+    Convert(convert::ConvertArgs),
     Adapters(adapters::AdaptersArgs),
     Check(check::CheckArgs),
-    Convert(convert::ConvertArgs),
     Trace(trace::TraceArgs),
 }
 
@@ -69,9 +71,9 @@ fn main() -> ExitCode {
     let outcome = interrupt::install().and_then(|()| match command {
         Command::Run(args) => run::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Adapters(args) => adapters::run(&args),
         Command::Check(args) => check::run(&args),
-        Command::Convert(args) => convert::run(&args),
         Command::Trace(args) => trace::run(&args),
     });
     match outcome {

@@ -25,6 +25,8 @@ mod views;
 pub use self::interface::{Dim, Port};
 pub use self::tensor::{Array, read_tensor};
 
+use self::nodes::{Initial, Lengths};
+
 use std::path::Path;
 
 use prost::Message;
@@ -120,6 +122,36 @@ impl OnnxModel {
     /// Gives the network away; the graph's names and layouts are dropped.
     pub fn into_model(self) -> Model {
         self.model
+    }
+
+    /// Gives the network away, where it says everything that the graph does.
+    ///
+    /// # Errors
+    /// `Unsupported` when the graph holds initial states other than zero, or lengths: a network takes
+    /// both from its batch.
+    pub fn into_network(self) -> Result<Model> {
+        let fixed = self.fixed();
+        if fixed.is_empty() {
+            return Ok(self.model);
+        }
+        Err(Error::unsupported(format!(
+            "graph: expected states and lengths as inputs, got {} as constants (a network alone \
+             cannot say them)",
+            fixed.join(", ")
+        )))
+    }
+
+    /// Names what the graph fixes and a network takes from its batch.
+    fn fixed(&self) -> Vec<&'static str> {
+        let known = |states: &[Option<Initial>]| {
+            states.iter().flatten().any(|state| matches!(state, Initial::Known(_)))
+        };
+        let fixed = [
+            ("initial_h", known(&self.plan.h_0)),
+            ("initial_c", known(&self.plan.c_0)),
+            ("sequence_lens", matches!(self.plan.lengths, Lengths::Known(_))),
+        ];
+        fixed.into_iter().filter(|(_, is_fixed)| *is_fixed).map(|(name, _)| name).collect()
     }
 
     /// Returns the graph's inputs, in its order; initial values of weights are none.

@@ -1,6 +1,6 @@
-//! `rnn check`: the case table on a device, against the f64 reference; `onnx` runs case folders.
+//! `rnn check`: the case table on a device, against the f64 reference; or a folder of ONNX cases.
 
-mod onnx;
+mod suite;
 
 use std::path::PathBuf;
 
@@ -30,13 +30,37 @@ use crate::table::{Align, Table};
   rnn check --device 1
   rnn check --list --filter lstm
   rnn check model.safetensors --json
-  rnn check --onnx tests/onnx --device reference       case folders of ONNX's backend tests")]
+  rnn check --onnx onnx/backend/test/data/node --filter lstm --device cpu
+  rnn check --onnx cases --device reference --rtol 1e-5 --atol 1e-6 -o report.jsonl
+
+A folder of ONNX cases holds <case>/model.onnx and <case>/test_data_set_<n>/input_<k>.pb and
+output_<k>.pb, or is one case itself. Every case runs on every strategy of the device; a line of the
+report has case, device, strategy, status (pass, fail, refused by this strategy, error), max_abs and
+detail.")]
 pub(crate) struct CheckArgs {
     /// Model file to check beside the built-in cases, on random input of several shapes
     model: Option<PathBuf>,
 
     #[command(flatten)]
     overrides: Overrides,
+
+    /// Run the cases of this folder instead, in the layout of ONNX's backend tests; for them --device
+    /// may also be reference, the f64 reference
+    #[arg(long, value_name = "DIR", conflicts_with = "model")]
+    onnx: Option<PathBuf>,
+
+    /// Absolute tolerance for --onnx [default: 1e-7, as ONNX's own runner]
+    #[arg(long, value_name = "A", requires = "onnx", value_parser = parse_tolerance)]
+    atol: Option<f64>,
+
+    /// Relative tolerance for --onnx [default: 1e-3, as ONNX's own runner]
+    #[arg(long, value_name = "R", requires = "onnx", value_parser = parse_tolerance)]
+    rtol: Option<f64>,
+
+    /// Write the report of --onnx to this file, a JSON line per case and strategy, or - for standard
+    /// output
+    #[arg(short, long, value_name = "FILE.jsonl", requires = "onnx")]
+    output: Option<PathBuf>,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -49,23 +73,6 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
 
-    /// Run case folders instead: DIR/CASE/model.onnx with test_data_set_N/{input,output}_K.pb, as
-    /// ONNX's backend tests have them; --device reference takes the f64 reference
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "cell", "head", "output_activation", "list", "filter", "json"])]
-    onnx: Option<PathBuf>,
-
-    /// Absolute tolerance of --onnx
-    #[arg(long, value_name = "A", default_value_t = 1e-7, requires = "onnx")]
-    atol: f64,
-
-    /// Relative tolerance of --onnx
-    #[arg(long, value_name = "R", default_value_t = 1e-3, requires = "onnx")]
-    rtol: f64,
-
-    /// Where --onnx writes one JSON line per case and strategy
-    #[arg(short, long, value_name = "FILE.jsonl", requires = "onnx")]
-    output: Option<PathBuf>,
-
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -75,17 +82,24 @@ pub(crate) struct CheckArgs {
     quiet: bool,
 }
 
+fn parse_tolerance(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0);
+    value.ok_or_else(|| "expected a number of at least 0".to_owned())
+}
+
 /// Runs the subcommand.
 ///
 /// # Errors
 /// [`Failure::Found`] when a case failed or none ran; device failures.
 pub(crate) fn run(args: &CheckArgs) -> Result<()> {
     if let Some(folder) = &args.onnx {
-        return onnx::run(args, folder);
+        args.overrides_need_a_model()?;
+        return suite::run(args, folder);
     }
     let list = gather(args)?;
     if args.list {
-        return print_names(&list, args.json);
+        let names = list.iter().map(|case| case.name.as_str());
+        return print_names(&names.collect::<Vec<_>>(), args.json);
     }
     let mut reporter = Reporter::new(args.quiet);
     let engine = args.device.open(Strategy::Auto, &reporter)?;
@@ -125,13 +139,12 @@ fn gather(args: &CheckArgs) -> Result<Vec<Case>> {
 
 impl CheckArgs {
     fn overrides_need_a_model(&self) -> Result<()> {
-        let Overrides { cell, head, output_activation } = &self.overrides;
-        if cell.is_some() || head.is_some() || output_activation.is_some() {
-            return Err(Failure::usage(
-                "--cell, --head, --output-activation: expected a model file to apply them to",
-            ));
+        match self.overrides.given() {
+            Some(option) => {
+                Err(Failure::usage(format!("{option}: expected a model file to apply it to")))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -202,8 +215,7 @@ fn verdict(report: &CaseReport) -> &'static str {
     }
 }
 
-fn print_names(list: &[Case], json: bool) -> Result<()> {
-    let names: Vec<&str> = list.iter().map(|case| case.name.as_str()).collect();
+fn print_names(names: &[&str], json: bool) -> Result<()> {
     if json {
         return print(&format!("{:#}\n", Value::from(names)));
     }

@@ -181,12 +181,22 @@ impl Array {
         if !self.is_float() {
             return Err(shape_error(format!("expected f32 or f64, got {}", self.type_name())));
         }
-        let count = self.shape().iter().product();
+        let count = self.count();
         let mut values = Vec::with_capacity(count);
         for flat in 0..count {
             values.push(self.float(self.place(flat))?);
         }
         Tensor::new(self.shape(), values)
+    }
+
+    /// Copies an array of integers out in row-major order.
+    pub(crate) fn to_whole(&self) -> Vec<i128> {
+        (0..self.count()).map(|flat| self.integer(self.place(flat))).collect()
+    }
+
+    /// Returns the number of elements, which was checked to fit.
+    fn count(&self) -> usize {
+        self.shape().iter().product()
     }
 
     /// Copies an array of one axis out as integers.
@@ -345,13 +355,12 @@ pub(crate) fn encode(tensor: &Tensor) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes an array of one axis of 64-bit integers.
+/// Writes an array of 64-bit integers.
 ///
 /// # Errors
 /// As [`header`].
-pub(crate) fn encode_integers(values: &[usize]) -> Result<Vec<u8>> {
-    let mut bytes = header("<i8", &[values.len()], HEADER_ROOM)?;
-    let widen = |value: &usize| i64::try_from(*value).unwrap_or(i64::MAX).to_le_bytes();
-    bytes.extend(values.iter().flat_map(widen));
+pub(crate) fn encode_whole(shape: &[usize], values: &[i64]) -> Result<Vec<u8>> {
+    let mut bytes = header("<i8", shape, HEADER_ROOM)?;
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     Ok(bytes)
 }

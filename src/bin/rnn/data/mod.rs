@@ -7,12 +7,15 @@
 pub(crate) mod array;
 mod draft;
 mod map;
+pub(crate) mod named;
 pub(crate) mod read;
 pub(crate) mod states;
 pub(crate) mod write;
 
 pub(crate) use draft::Draft;
 pub(crate) use read::{InputOptions, Opened, Source, open};
+
+use std::path::{Path, PathBuf};
 
 use wgpu_rnn::model::Vocabulary;
 use wgpu_rnn::{Model, Result};
@@ -113,4 +116,21 @@ pub(crate) fn narrow(value: f64) -> Result<f32> {
         return Err(shape_error(format!("expected a value within f32's range, got {value:e}")));
     }
     Ok(narrowed)
+}
+
+/// Returns what is the same for all names of a file, whether or not it is there yet.
+pub(crate) fn identity(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+        match (folder, path.file_name()) {
+            (Ok(folder), Some(name)) => folder.join(name),
+            _ => path.to_path_buf(),
+        }
+    })
+}
+
+/// Tells whether two names are one file.
+pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
+    identity(a) == identity(b)
 }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use wgpu_rnn::{Layout, Strategy};
 
 use crate::args::{ModelArgs, parse_positive};
-use crate::data::{read, write};
+use crate::data::{identity, read, write};
 use crate::device::DeviceArgs;
 use crate::failure::{Failure, Result};
 
@@ -18,7 +18,8 @@ use crate::failure::{Failure, Result};
 #[command(after_help = "Input formats, told by the first bytes, then by the ending:
   .npy    floats [B, T, I] or [T, I]; with 1 feature also [B, T] (where the last axis is not 1) and
           [T]; for token networks integers [B, T] or [T]
-  .npz    arrays input, and optionally lengths, h_0, c_0
+  .npz    arrays input, and optionally lengths, h_0, c_0; for an .onnx model the arrays of its graph's
+          inputs by their names, as one batch (a lone .npy is the first input)
   .csv    one sequence, rows are time steps; a header is optional; , ; and tab are told apart
   .jsonl  a sequence a line: {\"id\": 1, \"input\": [[0.1, 0.2], [0.3, 0.4]]}, {\"tokens\": [3, 1]},
           {\"text\": \"hello\"}, or a bare array
@@ -27,7 +28,8 @@ use crate::failure::{Failure, Result};
 
 Output formats:
   .npy    [B, T, O], or [B, O] for networks that give one row per sequence
-  .npz    arrays output, h_n, c_n, and lengths when they differ
+  .npz    arrays output, h_n, c_n, and lengths when they differ; for an .onnx model and arrays in,
+          its graph's outputs by their names, in its shapes (.npy is the first output)
   .csv    columns sequence, step, and the outputs
   .jsonl  {\"id\": 1, \"output\": [[0.5], [0.6]]}; - writes it to standard output
 
@@ -38,6 +40,7 @@ Examples:
   rnn run model.safetensors ragged.jsonl -o output.jsonl --batch-size 64
   rnn run model.safetensors part1.npy -o out1.npy --states carry.npz
   rnn run model.safetensors part2.npy -o out2.npy --initial carry.npz
+  rnn run model.onnx inputs.npz -o outputs.npz
   echo '[[0.1], [0.2]]' | rnn run model.safetensors - -o -")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
@@ -187,6 +190,38 @@ impl RunArgs {
         self.check_files()
     }
 
+    /// Refuses every option that has no meaning for arrays under a graph's names.
+    ///
+    /// # Errors
+    /// Usage, naming the option.
+    pub(super) fn check_graph(&self) -> Result<()> {
+        let refuse = |wrong: bool, option: &str, why: &str| match wrong {
+            true => Err(Failure::usage(format!("{option}: expected none for arrays, {why}"))),
+            false => Ok(()),
+        };
+        let of_input = "which are an .onnx graph's inputs (states and lengths are among them)";
+        refuse(self.initial.is_some(), "--initial", of_input)?;
+        refuse(self.lengths.is_some(), "--lengths", of_input)?;
+        refuse(self.layout.is_some(), "--layout", "whose axes the .onnx graph names")?;
+        refuse(
+            self.batch_size.is_some(),
+            "--batch-size",
+            "which are one batch of the .onnx graph",
+        )?;
+        refuse(self.pad_value.is_some(), "--pad-value", "which an .onnx graph pads with zeros")?;
+        let of_sequences = "since they are no sequences before the .onnx graph reads them (give \
+                            them as .csv, .jsonl or .txt)";
+        refuse(self.forecast.unwrap_or(0) > 0, "--forecast", of_sequences)?;
+        refuse(self.plot.is_some(), "--plot", of_sequences)?;
+        let output = self.output.as_deref().map(write::Format::of).transpose()?;
+        if output.is_some_and(|format| !format.is_array()) {
+            return Err(Failure::usage(
+                "--output: expected .npz or .npy for the arrays that an .onnx graph gives",
+            ));
+        }
+        Ok(())
+    }
+
     /// Refuses a file that is to be written twice, or to be read and written.
     ///
     /// States may go back to where they came from: they are read before anything is written.
@@ -222,18 +257,6 @@ type Named<'a> = (&'a str, &'a Path, PathBuf);
 fn named<'a>(option: &'a str, path: Option<&'a Path>) -> Option<Named<'a>> {
     let path = path.filter(|path| !write::is_stdout(path))?;
     Some((option, path, identity(path)))
-}
-
-/// Returns what is the same for all names of a file, whether or not it is there yet.
-fn identity(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new(".")).canonicalize();
-        match (folder, path.file_name()) {
-            (Ok(folder), Some(name)) => folder.join(name),
-            _ => path.to_path_buf(),
-        }
-    })
 }
 
 /// Most steps of a forecast: each is a run of its own, and all are kept.

@@ -1,12 +1,14 @@
 //! `rnn run`: a network over a data file.
 //!
 //! `args` says what can be asked for, `drive` is the loop, `collect` keeps what is shown at the end,
-//! `forecast` goes on past the end, `summary` prints.
+//! `forecast` goes on past the end, `summary` prints. Arrays of an ONNX graph go through `graph`
+//! instead.
 
 mod args;
 mod collect;
 mod drive;
 mod forecast;
+mod graph;
 mod picture;
 mod summary;
 
@@ -17,6 +19,7 @@ use wgpu_rnn::{LoadedModel, Model, States};
 
 use self::collect::Collected;
 use self::drive::Drive;
+use crate::args::ModelFile;
 use crate::data::read::Format;
 use crate::data::read::csv::{IndexColumn, WholeCsv};
 use crate::data::write::{self, Sink, Totals};
@@ -61,26 +64,44 @@ impl Labels {
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let format = Format::of(&args.input)?;
     args.check(format)?;
-    let mut reporter = Reporter::new(args.quiet);
-    let model = args.model.load(&reporter)?;
-    let forecast = forecast_steps(args, &model)?;
+    let reporter = Reporter::new(args.quiet);
+    match args.model.load_file(&reporter)? {
+        ModelFile::Graph(graph) if format.is_array() => graph::run(args, format, &graph, reporter),
+        ModelFile::Graph(graph) => {
+            graph::note_inputs(&graph, args, &reporter);
+            let network = graph.into_network();
+            let named = |e: wgpu_rnn::Error| e.in_context(args.model.model.display());
+            run_network(args, format, &network.map_err(named)?, reporter)
+        }
+        ModelFile::Network(model) => run_network(args, format, &model, reporter),
+    }
+}
+
+/// Runs a network over sequences.
+fn run_network(
+    args: &RunArgs,
+    format: Format,
+    model: &Model,
+    mut reporter: Reporter,
+) -> Result<()> {
+    let forecast = forecast_steps(args, model)?;
     let options = InputOptions {
         columns: &args.columns,
         lengths: args.lengths.as_deref(),
         layout: args.layout(),
     };
-    let mut opened = data::open(&args.input, format, &model, options)?;
-    let initial = initial(args, &model, &mut opened)?;
+    let mut opened = data::open(&args.input, format, model, options)?;
+    let initial = initial(args, model, &mut opened)?;
     check_single(args, forecast, known_sequences(&opened)).map_err(Failure::Usage)?;
-    let mut outputs = Outputs::open(args, &model, &opened)?;
+    let mut outputs = Outputs::open(args, model, &opened)?;
     let engine = args.device.open(args.strategy(), &reporter)?;
-    let loaded = engine.load(&model)?;
-    let wanted = Wanted::of(&model);
+    let loaded = engine.load(model)?;
+    let wanted = Wanted::of(model);
     let keep = if args.plot.is_some() { PLOTTED } else { summary::ROWS };
     let keep_states = outputs.wants_states || forecast > 0;
     let mut drive = Drive {
         loaded: &loaded,
-        collected: Collected::new(&model, &wanted, keep, keep_states),
+        collected: Collected::new(model, &wanted, keep, keep_states),
         wanted,
         batch_size: args.batch_size,
         sink: outputs.sink.as_deref_mut().map(|sink| sink as &mut dyn Sink),
@@ -91,7 +112,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let mut collected = drive.collected;
     let elapsed = reporter.stop();
     let states = collected.join_states()?;
-    warn(&reporter, &collected, &labels, &model);
+    warn(&reporter, &collected, &labels, model);
     if let Err(missing) = check_single(args, forecast, Some(collected.lengths.len())) {
         reporter.warn(&format!("{missing}: no forecast"));
     }
@@ -103,7 +124,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
     let rows = predict(&loaded, &collected, states.as_ref(), forecast)?;
     if let Some(draft) = outputs.plot {
-        plot::save(&picture::draw(&model, &collected, &labels, &rows), draft)?;
+        plot::save(&picture::draw(model, &collected, &labels, &rows), draft)?;
     }
     if let (Some(draft), Some(states)) = (outputs.states, &states) {
         states::save(states, draft)?;
@@ -111,12 +132,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let mut text = String::new();
     if args.prints_summary() {
         let file = args.model.model.display().to_string();
-        text += &summary::summary(&model, &file, reporter.counts(), &collected.sample, &labels);
+        text += &summary::summary(model, &file, reporter.counts(), &collected.sample, &labels);
     }
     let to_stdout = args.output.as_deref().is_some_and(write::is_stdout);
     if !rows.is_empty() && !to_stdout {
         let start = collected.lengths.first().copied().unwrap_or(0);
-        text += &summary::forecast(&model, &rows, &labels, start);
+        text += &summary::forecast(model, &rows, &labels, start);
     }
     let printed = if text.is_empty() { Ok(()) } else { print(&text) };
     reporter.last_line(elapsed);

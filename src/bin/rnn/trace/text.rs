@@ -112,6 +112,11 @@ fn equations(model: &Model) -> String {
     if !model.layers().iter().any(|layer| layer.spec().bias) {
         lines.push("(the cells have no biases: b_* = 0)".to_owned());
     }
+    if model.layers().iter().any(|layer| !layer.spec().options.is_default()) {
+        lines.push(
+            "(the cells' own equations; the first line names what this network changes)".into(),
+        );
+    }
     lines.iter().map(|line| format!("  {line}\n")).collect()
 }
 

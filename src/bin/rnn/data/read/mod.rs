@@ -186,7 +186,10 @@ fn unmarked(text: &str) -> &str {
 }
 
 /// Maps a file, or reads it where it cannot be mapped (a pipe, an empty file).
-fn map_or_read(mut file: &File, label: &str) -> Result<Bytes> {
+///
+/// # Errors
+/// `Io` when it cannot be read either.
+pub(crate) fn map_or_read(mut file: &File, label: &str) -> wgpu_rnn::Result<Bytes> {
     if let Ok(map) = map::map(file) {
         return Ok(Bytes::Mapped(map));
     }

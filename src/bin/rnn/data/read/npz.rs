@@ -33,6 +33,12 @@ impl Archive {
         Ok(Self { zip, names })
     }
 
+    /// Lists the names of the arrays.
+    pub(crate) fn arrays(&self) -> Vec<String> {
+        let names = self.names.iter().filter_map(|name| name.strip_suffix(".npy"));
+        names.map(str::to_owned).collect()
+    }
+
     /// Reads an array, where the archive has it.
     ///
     /// # Errors

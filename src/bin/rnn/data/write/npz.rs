@@ -44,7 +44,9 @@ impl Sink for NpzFile {
         }
         let longest = steps.or_else(|| totals.lengths.iter().copied().max()).unwrap_or(0);
         if totals.lengths.iter().any(|&length| length != longest) {
-            small.push(("lengths".to_owned(), array::encode_integers(totals.lengths)?));
+            let widen = |length: &usize| i64::try_from(*length).unwrap_or(i64::MAX);
+            let lengths: Vec<i64> = totals.lengths.iter().map(widen).collect();
+            small.push(("lengths".to_owned(), array::encode_whole(&[lengths.len()], &lengths)?));
         }
         let options = SimpleFileOptions::default().large_file(true);
         let mut zip = ZipWriter::new(draft.file());
