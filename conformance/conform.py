@@ -138,8 +138,8 @@ def run_devices(program, suite, devices):
         counts = Counter(status for status, _ in outcome.values())
         bad = {case: said for case, said in outcome.items() if said[0] != "pass"}
         failing += len(bad)
-        print(f"{suite:10} {name:12} {counts['pass']} of {len(outcome)} pass  ({time.monotonic() - started:.1f} s)",
-              flush=True)
+        print(f"{suite:10} {name:12} {counts['pass']} of {len(outcome)} pass  ({time.monotonic() - started:.1f} s)"
+              f"{device.strategies(rows)}", flush=True)
         for case, (status, detail) in sorted(bad.items())[:20]:
             print(f"  {status}: {case}: " + " ".join(detail.split())[:200])
             if suite == "fuzz":
@@ -231,6 +231,10 @@ def run_suites(program, devices, args):
 def main():
     args = arguments()
     started = time.monotonic()
+    if args.scoreboard:
+        if args.only or args.device:
+            sys.exit("--scoreboard is of a whole run: leave out --only and --device")
+        shutil.rmtree(OUT, ignore_errors=True)  # no row of an earlier run
     OUT.mkdir(parents=True, exist_ok=True)
     program, devices, about = None, [], ""
     if not args.generate_only:

@@ -3,9 +3,8 @@
 import json
 import os
 import subprocess
-from collections import defaultdict
+from collections import Counter, defaultdict
 
-PASSING = {"pass"}
 HOST_DEVICES = ["cpu", "reference"]
 
 
@@ -77,6 +76,18 @@ def verdicts(rows):
         else:
             result[case] = ("error", f"unknown status {items[0]['status']!r}")
     return result
+
+
+def strategies(rows):
+    """'  auto 12 pass; step 10 pass, 2 refused' where a device has several strategies, else ''."""
+    counts = defaultdict(Counter)
+    for row in rows:
+        counts[row.get("strategy", "")][row["status"]] += 1
+    if len(counts) < 2:
+        return ""
+    parts = [f"{name or 'none'} " + ", ".join(f"{n} {status}" for status, n in by.most_common())
+             for name, by in counts.items()]
+    return "  " + "; ".join(parts)
 
 
 def default_program(root):

@@ -13,7 +13,7 @@ import onnxruntime
 TITLES = {
     "node": ("ONNX's own cases", "The recurrent node cases that the `onnx` package generates, within 1e-3 of the "
              "value + 1e-7 as ONNX's own runner compares them."),
-    "attributes": ("One attribute value at a time", "The plain operator (forward, biases, opset 14, every output) with "
+    "attributes": ("One attribute value at a time", "The plain operator (forward, biases, initial states, every output, opset 14) with "
                    "one thing changed; a row counts the operators, and for an activation the places in them. "
                    "Expected outputs and tolerance as in the next table."),
     "fuzz": ("Every attribute at once, seeded", "One node a case, with many attribute values in it: a row counts the cases "
@@ -81,12 +81,17 @@ def table(suite, manifest, columns, versions):
     return lines
 
 
-def statuses(columns, versions):
-    """One line a column: how its cases ended."""
+def statuses(out, suite, columns, versions):
+    """One line a column: how its cases ended, and by strategy where a device has several."""
     lines = []
+    strategies = {}
+    for path in (out / suite / "reports").glob("*.jsonl"):
+        by = device.strategies(device.read_rows(path)).strip()
+        strategies[path.stem] = f" ({by})" if by else ""
     for name, column in columns.items():
         counts = Counter(status for status, _ in column.values())
-        lines.append(f"- {title_of(name, versions)}: " + ", ".join(f"{n} {status}" for status, n in counts.most_common()))
+        lines.append(f"- {title_of(name, versions)}: " + ", ".join(f"{n} {status}" for status, n in counts.most_common())
+                     + strategies.get(name, ""))
     return lines
 
 
@@ -171,7 +176,7 @@ def write(out, path):
         if not columns:
             continue
         lines += ["", f"## {title}", "", about, "", *table(suite, manifest, columns, versions), "",
-                  *statuses(columns, versions)]
+                  *statuses(out, suite, columns, versions)]
         if suite in ("attributes", "fuzz"):
             lines += oracle_lines(manifest)
         lines += failing(suite, columns, versions)

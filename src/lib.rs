@@ -62,7 +62,7 @@ pub mod reference;
 mod tensor;
 
 pub use batch::{Batch, Layout, Output, RunOptions, States, ZeroLength, bucket};
-pub use cell::Cell;
+pub use cell::{Cell, CellFunction, CellOptions};
 pub use engine::{
     AdapterReport, Counters, DeviceChoice, Engine, EngineInfo, EngineOptions, LoadedModel, Session,
     SessionOptions, Strategy,

@@ -236,10 +236,10 @@ impl<'a, F: Real> Direction<'a, F> {
         let epsilon = self.spec.options.layer_norm.unwrap_or_default();
         let (Some(scale), Some(shift)) = (&norm.c_weight, &norm.c_bias) else { return };
         let c = layer_norm(&after.c, scale, shift, epsilon);
-        for u in 0..self.spec.hidden_size {
+        for (u, c) in c.into_iter().enumerate() {
             let (gx, gh, rules) = (self.gate(gx, u), self.gate(gh, u), self.rules(u));
             let (o, _) = cell::lstm::gates(&rules, &gx, &gh, before.c[u]);
-            after.h[u] = cell::lstm::output(&rules, o, c[u]);
+            after.h[u] = cell::lstm::output(&rules, o, c);
         }
     }
 
