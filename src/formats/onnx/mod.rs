@@ -32,7 +32,7 @@ use prost::Message;
 use super::{LoadOptions, metadata};
 use crate::batch::{Batch, Output, RunOptions, ZeroLength};
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Activation, Model};
 
 /// A model read from an ONNX file, and the interface of its graph.
 #[derive(Clone, Debug)]
@@ -117,9 +117,25 @@ impl OnnxModel {
         &self.model
     }
 
-    /// Gives the network away; the graph's names and layouts are dropped.
+    /// Gives the network away; the graph's names and layouts are dropped, and the functions that
+    /// several output layers have of their own.
     pub fn into_model(self) -> Model {
         self.model
+    }
+
+    /// Gives the network away where it is all that the graph computes.
+    ///
+    /// # Errors
+    /// `Unsupported` when several output layers have functions of their own.
+    pub(super) fn into_network(self) -> Result<Model> {
+        match self.plan.head.iter().find(|part| part.activation != Activation::None) {
+            None => Ok(self.model),
+            Some(part) => Err(Error::unsupported(format!(
+                "expected one output layer, got several with functions of their own, such as {} \
+                 (they need the graph's interface, OnnxModel)",
+                part.activation.name()
+            ))),
+        }
     }
 
     /// Returns the graph's inputs, in its order; initial values of weights are none.
