@@ -39,9 +39,9 @@ impl Model {
     pub fn load_with(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
         let path = path.as_ref();
         match Ending::of(path)? {
-            Ending::Onnx => Ok(onnx::OnnxModel::load_with(path, options)?
+            Ending::Onnx => onnx::OnnxModel::load_with(path, options)?
                 .into_network()
-                .map_err(|e| e.in_context(path.display()))?),
+                .map_err(|e| e.in_context(path.display())),
             Ending::Safetensors => {
                 let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
                 Self::from_safetensors(&bytes, options).map_err(|e| e.in_context(path.display()))

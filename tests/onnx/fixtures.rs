@@ -1,11 +1,11 @@
-//! Every exported model in this folder, through the f64 reference, against the outputs that came
+//! Every exported model in this folder, through the f64 reference and the CPU path, against the outputs that came
 //! with it.
 
 use std::path::{Path, PathBuf};
 
 use wgpu_rnn::onnx::{Array, OnnxModel, read_tensor};
 use wgpu_rnn::reference;
-use wgpu_rnn::{Output, States, Tensor};
+use wgpu_rnn::{Engine, Output, States, Tensor};
 
 #[expect(clippy::cast_possible_truncation, reason = "rounding is the purpose")]
 fn narrow(tensor: &Tensor<f64>) -> Tensor {
@@ -46,6 +46,19 @@ pub(crate) fn run(
     model.results(&batch, &output).map_err(|e| e.to_string())
 }
 
+fn run_on_cpu(
+    model: &OnnxModel,
+    inputs: &[(String, Array)],
+) -> Result<Vec<(String, Array)>, String> {
+    let run = || {
+        let batch = model.batch(inputs)?;
+        let loaded = Engine::cpu().load(model.model())?;
+        let output = loaded.run_blocking_with(&batch, &model.run_options())?;
+        model.results(&batch, &output)
+    };
+    run().map_err(|e: wgpu_rnn::Error| e.to_string())
+}
+
 pub(crate) fn compare(want: &[(String, Array)], got: &[(String, Array)]) -> Result<(), String> {
     if want.len() != got.len() {
         return Err(format!("{} outputs, want {}", got.len(), want.len()));
@@ -71,8 +84,9 @@ fn check(folder: &Path) -> Result<(), String> {
     let inputs = tensors(folder, "input");
     let model = OnnxModel::load_with_weights(folder.join("model.onnx"), &inputs);
     let model = model.map_err(|e| e.to_string())?;
-    let outputs = run(&model, &inputs)?;
-    compare(&tensors(folder, "output"), &outputs)
+    let wanted = tensors(folder, "output");
+    compare(&wanted, &run(&model, &inputs)?)?;
+    compare(&wanted, &run_on_cpu(&model, &inputs)?).map_err(|fault| format!("CPU path: {fault}"))
 }
 
 #[test]

@@ -113,6 +113,47 @@ fn gemm_on_final_states_has_all_its_attributes() {
 }
 
 #[test]
+fn several_output_layers_stand_side_by_side() {
+    let (plain, mut graph) = lstm();
+    graph.proto.node[0].input.push("lens".into());
+    graph.input("lens", 6, "batch").floats("value_w", &noise("value_w", &[H, 1]));
+    graph.node("MatMul", "y fc_wt", "p", &[]).node("Add", "p fc_b", "logits", &[]);
+    graph.node("Softmax", "logits", "policy", &[]).node("MatMul", "y value_w", "value", &[]);
+    graph.ints("axis2", &[2]).node("Squeeze", "value axis2", "values", &[]);
+    graph.outputs("policy values logits y");
+    let lens = [5usize, 2, 0];
+    let y = meant(&plain, |batch| batch.with_lengths(lens).expect("lengths")).y;
+    let (w, b) = fc();
+    let dot =
+        |row: &[f64], w: &[f32]| -> f64 { row.iter().zip(w).map(|(y, w)| y * f64::from(*w)).sum() };
+    // In the padding y is zero, so that these are right there too.
+    let (mut policy, mut values, mut logits) = (vec![], vec![], vec![]);
+    for row in y.data().chunks(H) {
+        let row_logits: Vec<f64> =
+            (0..O).map(|o| dot(row, w.row(o)) + f64::from(b.data()[o])).collect();
+        let sum: f64 = row_logits.iter().map(|v| v.exp()).sum();
+        policy.extend(row_logits.iter().map(|v| v.exp() / sum));
+        values.push(dot(row, noise("value_w", &[H, 1]).data()));
+        logits.extend(row_logits);
+    }
+    let read = graph.read(22).expect("a model");
+    assert_eq!(read.model().output_size(), H + O + 1 + O);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("several.onnx");
+    std::fs::write(&path, graph.bytes(22)).expect("written");
+    let error = Model::load(&path).expect_err("functions of their own");
+    assert!(error.to_string().contains("such as softmax"), "{error}");
+    let inputs = [real("x", x()), whole("lens", &[B], &[5, 2, 0])];
+    let wanted: [(&str, &[usize], &[f64]); 4] = [
+        ("policy", &[T, B, O], &policy),
+        ("values", &[T, B], &values),
+        ("logits", &[T, B, O], &logits),
+        ("y", &[T, B, H], y.data()),
+    ];
+    expect(&read, &inputs, &wanted);
+}
+
+#[test]
 fn merged_axes_and_arithmetic_with_constants_are_linear() {
     let model = with_head(lstm().0, Activation::None, HeadSteps::Every);
     let y = meant(&model, |batch| batch).y;

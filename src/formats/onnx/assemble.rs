@@ -3,13 +3,14 @@
 //! Checks that the recurrent nodes follow each other, that there is at most one output layer and
 //! that every graph output is something a run gives; lists all that is not.
 
-use super::interface::{Feed, Plan, Port, Read};
-use super::nodes::{Initial, Lengths, Recurrent, Rows};
+use super::interface::{Feed, HeadPart, Plan, Port, Read};
+use super::nodes::{Initial, Lengths, Map, Recurrent, Rows};
 use super::read::{Graph, Reader, listed};
 use super::tensor::Array;
 use super::value::{Factor, Place, Source, Value, View};
 use crate::error::{Error, Result};
-use crate::model::{Head, HeadSteps, Input, Layer, Model};
+use crate::model::{Activation, Head, HeadSteps, Input, Layer, Model};
+use crate::tensor::Tensor;
 
 /// The parts of a model that was read.
 pub(super) struct Parts {
@@ -37,17 +38,9 @@ pub(super) fn assemble(graph: Graph) -> Result<Parts> {
             built.map_err(|e| e.in_context(&layer.title))
         })
         .collect::<Result<Vec<_>>>()?;
-    let built = head.head.map(|map| {
-        let map = &reader.maps[map];
-        Head {
-            weight: map.weight.clone(),
-            bias: map.bias.clone(),
-            activation: map.activation,
-            steps: head.steps,
-        }
-    });
+    let built = head.build(&reader, &chain)?;
     let model = Model::new(input, layers, built)?;
-    let plan = plan(&reader, &chain, head, &outputs);
+    let plan = plan(&reader, &chain, &head, &outputs);
     let inputs = reader.inputs.iter().map(|input| input.port.clone()).collect();
     let outputs = outputs.into_iter().map(|(port, _)| port).collect();
     Ok(Parts { model, inputs, outputs, plan })
@@ -95,10 +88,14 @@ fn atoms(axis: &[Factor]) -> Vec<usize> {
     axis.iter().map(|factor| factor.atom).collect()
 }
 
-/// Which linear map is the output layer, and for which steps.
-#[derive(Clone, Copy)]
+/// Which linear maps are the output layer, and for which steps.
+///
+/// Several, or one beside Y, are one output layer whose rows are those of all, Y's being the unit
+/// matrix; their functions are then applied to the results.
 struct Output {
-    head: Option<usize>,
+    maps: Vec<usize>,
+    /// Y is an output beside them.
+    beside_y: bool,
     steps: HeadSteps,
 }
 
@@ -106,16 +103,20 @@ impl Output {
     fn check(reader: &Reader, chain: &[usize], outputs: &[(Port, Value)]) -> Result<Self> {
         let last = chain[chain.len() - 1];
         let views = || outputs.iter().filter_map(|(_, value)| value.views()).flat_map(|(_, v)| v);
-        let head = views().find_map(|view| match view.source {
-            Source::Linear(map) => Some(map),
-            _ => None,
-        });
+        let mut maps: Vec<usize> = Vec::new();
+        for view in views() {
+            match view.source {
+                Source::Linear(map) if !maps.contains(&map) => maps.push(map),
+                _ => {}
+            }
+        }
+        let base = maps.first().map(|map| reader.maps[*map].base);
         let mut faults = Vec::new();
         for (port, value) in outputs {
             let fault = match value.views() {
                 None => Some(format!("a result of the network, got {}", value.describe())),
                 Some((_, parts)) => {
-                    parts.iter().find_map(|part| fault(reader, part.source, last, head))
+                    parts.iter().find_map(|part| fault(reader, part.source, last, base))
                 }
             };
             if let Some(fault) = fault {
@@ -127,9 +128,10 @@ impl Output {
             return Err(listed(&faults));
         }
         let layer = &reader.layers[last];
-        let steps = match head.map(|map| reader.maps[map].base) {
+        let beside_y = !maps.is_empty() && views().any(|view| view.source == Source::Y(last));
+        let steps = match base {
             Some(Source::H(_)) => HeadSteps::Final,
-            Some(_) if layer.lengths == Lengths::Whole => {
+            Some(_) if layer.lengths == Lengths::Whole && !beside_y => {
                 let mut heads = views().filter(|view| matches!(view.source, Source::Linear(_)));
                 match heads.all(|view| is_last_step(reader, layer, view)) {
                     true => HeadSteps::Last,
@@ -138,24 +140,74 @@ impl Output {
             }
             _ => HeadSteps::Every,
         };
-        Ok(Self { head, steps })
+        Ok(Self { maps, beside_y, steps })
+    }
+
+    /// Counts the rows of Y among those of the output layer.
+    fn rows_of_y(&self, reader: &Reader, chain: &[usize]) -> usize {
+        let last = &reader.layers[chain[chain.len() - 1]].spec;
+        if self.beside_y { last.output_size() } else { 0 }
+    }
+
+    fn build(&self, reader: &Reader, chain: &[usize]) -> Result<Option<Head>> {
+        let steps = self.steps;
+        let unit = self.rows_of_y(reader, chain);
+        let maps: Vec<&Map> = self.maps.iter().map(|map| &reader.maps[*map]).collect();
+        if let ([map], 0) = (maps.as_slice(), unit) {
+            let (weight, bias) = (map.weight.clone(), map.bias.clone());
+            return Ok(Some(Head { weight, bias, activation: map.activation, steps }));
+        }
+        let Some(first) = maps.first() else { return Ok(None) };
+        let width = first.weight.shape()[1];
+        let mut weight: Vec<f32> =
+            (0..unit * width).map(|i| if i / width == i % width { 1.0 } else { 0.0 }).collect();
+        let mut bias = vec![0.0; unit];
+        for map in &maps {
+            weight.extend_from_slice(map.weight.data());
+            match &map.bias {
+                Some(own) => bias.extend_from_slice(own.data()),
+                None => bias.resize(bias.len() + map.weight.shape()[0], 0.0),
+            }
+        }
+        let rows = bias.len();
+        Ok(Some(Head {
+            weight: Tensor::new([rows, width], weight)?,
+            bias: Some(Tensor::new([rows], bias)?),
+            activation: Activation::None,
+            steps,
+        }))
+    }
+
+    /// Says where in a row of the output each linear map stands.
+    fn places(&self, reader: &Reader, chain: &[usize]) -> Vec<HeadPart> {
+        let mut offset = self.rows_of_y(reader, chain);
+        let several = self.maps.len() > 1 || self.beside_y;
+        let part = |number: &usize| {
+            let map = &reader.maps[*number];
+            let (start, rows) = (offset, map.weight.shape()[0]);
+            offset += rows;
+            let activation = if several { map.activation } else { Activation::None };
+            HeadPart { map: *number, start, rows, axis: map.out.clone(), activation }
+        };
+        self.maps.iter().map(part).collect()
     }
 }
 
 /// Says why a graph output is nothing that a run gives.
-fn fault(reader: &Reader, source: Source, last: usize, head: Option<usize>) -> Option<String> {
+fn fault(reader: &Reader, source: Source, last: usize, base: Option<Source>) -> Option<String> {
     let layer = |node: usize| &reader.layers[node].title;
     match source {
         Source::Input(_) | Source::Rows(_) => Some("a result of the network, got its input".into()),
         Source::Y(node) if node != last => {
             Some(format!("Y of the last layer, got Y of {}, which others read", layer(node)))
         }
-        Source::Y(_) if head.is_some() => {
-            Some("Y of the last layer or the output layer, got both".into())
+        Source::Y(_) if matches!(base, Some(Source::H(_))) => {
+            Some("Y of the last layer or an output layer behind Y_h, got both".into())
         }
-        Source::Linear(map) if Some(map) != head => {
-            Some(format!("one output layer, got a second: {}", reader.maps[map].title))
-        }
+        Source::Linear(map) if Some(reader.maps[map].base) != base => Some(format!(
+            "output layers behind one quantity, got a second behind another: {}",
+            reader.maps[map].title
+        )),
         Source::Linear(map) => match reader.maps[map].base {
             Source::Y(node) | Source::H(node) if node == last => None,
             Source::Y(node) | Source::H(node) => Some(format!(
@@ -189,7 +241,7 @@ fn input(reader: &Reader, first: &Recurrent) -> Result<Input> {
     }
 }
 
-fn plan(reader: &Reader, chain: &[usize], output: Output, outputs: &[(Port, Value)]) -> Plan {
+fn plan(reader: &Reader, chain: &[usize], output: &Output, outputs: &[(Port, Value)]) -> Plan {
     let first = &reader.layers[chain[0]];
     let (input, tokens) = match first.below.source {
         Source::Rows(lookup) => (reader.lookups[lookup].input, true),
@@ -231,6 +283,6 @@ fn plan(reader: &Reader, chain: &[usize], output: Output, outputs: &[(Port, Valu
         c_0: states(|layer| &layer.c_0),
         nodes: chain.to_vec(),
         layer_axes: chain.iter().map(axes).collect(),
-        head_axis: output.head.map(|map| reader.maps[map].out.clone()).unwrap_or_default(),
+        head: output.places(reader, chain),
     }
 }

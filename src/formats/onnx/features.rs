@@ -74,7 +74,7 @@ impl Features {
         let own = reader.features_of(first.source)?;
         let sizes: Vec<usize> =
             own.iter().map(|f| reader.atoms.factor(f).as_usize()).collect::<Option<_>>()?;
-        let width = sizes.iter().product();
+        let width = sizes.iter().try_fold(1usize, |n, size| n.checked_mul(*size))?;
         let (mut columns, mut fixed) = (Vec::new(), None);
         for part in parts {
             let (more, rest) = columns_of(part, &own, &sizes)?;

@@ -75,7 +75,9 @@ impl Array {
 
     pub(super) fn transposed(&self, order: &[usize]) -> Option<Self> {
         let strides = self.strides()?;
-        let axes: Vec<Stride> = order.iter().map(|axis| strides[*axis]).collect();
+        let axes: Option<Vec<Stride>> =
+            order.iter().map(|axis| strides.get(*axis).copied()).collect();
+        let axes = axes.filter(|axes| axes.len() == strides.len())?;
         self.copied(&axes, 0)
     }
 

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use super::fold::Stride;
 use super::nodes::{Initial, Lengths};
 use super::value::{Atom, Factor, Place, View};
+use crate::model::Activation;
 
 /// The size of an axis of a graph input or output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +65,19 @@ pub(super) struct Read {
     pub(super) parts: Vec<View>,
 }
 
+/// A linear map of the graph as rows of the output layer.
+#[derive(Clone, Debug)]
+pub(super) struct HeadPart {
+    /// The number by which sources name it.
+    pub(super) map: usize,
+    /// Its first row, and how many it has.
+    pub(super) start: usize,
+    pub(super) rows: usize,
+    pub(super) axis: Vec<Factor>,
+    /// The function that is applied to the results; none where the output layer has it.
+    pub(super) activation: Activation,
+}
+
 /// What the graph's inputs and outputs are to the network.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -78,8 +92,8 @@ pub(super) struct Plan {
     pub(super) nodes: Vec<usize>,
     /// Per layer the axes of directions and units.
     pub(super) layer_axes: Vec<[Vec<Factor>; 2]>,
-    /// The axis of the output layer.
-    pub(super) head_axis: Vec<Factor>,
+    /// The linear maps of which the output layer is made.
+    pub(super) head: Vec<HeadPart>,
     pub(super) reads: Vec<Read>,
 }
 
@@ -101,6 +115,14 @@ impl Strides {
             }
         }
         Some(Self(strides))
+    }
+
+    /// Adds an axis of its own.
+    pub(super) fn with(mut self, axis: &[Factor], stride: Stride) -> Self {
+        if let [factor] = axis {
+            self.0.insert(factor.atom, stride);
+        }
+        self
     }
 
     fn resolve(&self, atom: Atom, place: Place) -> Option<(usize, isize)> {

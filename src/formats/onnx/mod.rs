@@ -34,7 +34,7 @@ use prost::Message;
 use super::{LoadOptions, metadata};
 use crate::batch::{Batch, Output, RunOptions, ZeroLength};
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Activation, Model};
 
 /// A model read from an ONNX file, and the interface of its graph.
 #[derive(Clone, Debug)]
@@ -119,7 +119,8 @@ impl OnnxModel {
         &self.model
     }
 
-    /// Gives the network away; the graph's names and layouts are dropped.
+    /// Gives the network away; the graph's names and layouts are dropped, and the functions that
+    /// several output layers have of their own.
     pub fn into_model(self) -> Model {
         self.model
     }
@@ -127,9 +128,16 @@ impl OnnxModel {
     /// Gives the network away, where it says everything that the graph does.
     ///
     /// # Errors
-    /// `Unsupported` when the graph holds initial states other than zero, or lengths: a network takes
-    /// both from its batch.
+    /// `Unsupported` when the graph holds initial states other than zero, or lengths (a network takes
+    /// both from its batch), or several output layers with functions of their own.
     pub fn into_network(self) -> Result<Model> {
+        if let Some(part) = self.plan.head.iter().find(|part| part.activation != Activation::None) {
+            return Err(Error::unsupported(format!(
+                "expected one output layer, got several with functions of their own, such as {} \
+                 (they need the graph's interface, OnnxModel)",
+                part.activation.name()
+            )));
+        }
         let fixed = self.fixed();
         if fixed.is_empty() {
             return Ok(self.model);

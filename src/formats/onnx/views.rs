@@ -66,7 +66,7 @@ impl View {
 impl Atoms {
     /// Cuts `len` places, from `start` on, out of an axis.
     pub(super) fn cut(&self, view: &View, axis: usize, start: Place, len: usize) -> Option<View> {
-        let (factors, fixed) = self.cut_axis(&view.axes[axis], start, len)?;
+        let (factors, fixed) = self.cut_axis(view.axes.get(axis)?, start, len)?;
         let mut cut = view.clone();
         cut.axes[axis] = factors;
         fixed.into_iter().for_each(|(atom, place)| cut.fix(atom, place));

@@ -179,6 +179,9 @@ fn cut(reader: &mut Reader, value: &Value, range: Range) -> Result<Value> {
 
 /// Counts the places of a slice on an axis of `n`, as the operator clamps them.
 fn clamped(range: Range, n: i64) -> Option<(usize, usize)> {
+    if n < 0 {
+        return None;
+    }
     let from_end = |place: i64| if place < 0 { place.saturating_add(n) } else { place };
     let (start, end) = (from_end(range.start), from_end(range.end));
     let (start, distance) = match range.step {

@@ -123,8 +123,8 @@ fn linear(
 
 fn matrix(array: &Array, transposed: bool) -> Result<Tensor> {
     let order = if transposed { [0, 1] } else { [1, 0] };
-    match (array.shape().len(), array.transposed(&order[..array.shape().len().min(2)])) {
-        (2, Some(Array::F32(tensor))) => Ok(tensor),
+    match array.transposed(&order) {
+        Some(Array::F32(tensor)) => Ok(tensor),
         _ => Err(Error::unsupported(format!("weight: expected a matrix, got {:?}", array.shape()))),
     }
 }

@@ -138,6 +138,8 @@ fn embedding(reader: &mut Reader, table: &Value, tokens: &View, axis: usize) -> 
 
 fn rows(reader: &mut Reader, tokens: &View, rows: Rows, width: usize) -> Result<Value> {
     let input = tokens_input(tokens)?;
+    // Its columns may be listed one by one.
+    reader.spend(Some(width))?;
     let features = reader.atoms.axis(Size::from_usize(width));
     reader.lookups.push(Lookup { input, rows, features: features.clone() });
     let mut axes = tokens.axes.clone();

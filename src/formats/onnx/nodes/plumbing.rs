@@ -248,6 +248,9 @@ pub(super) fn flatten(reader: &mut Reader, call: &mut Call<'_>) -> Result<Vec<Va
 
 fn reshape_to(reader: &mut Reader, value: &Value, old: &[Size], target: &[Size]) -> Result<Value> {
     let free = Size::constant(-1);
+    if let Some(size) = target.iter().filter_map(Size::as_constant).find(|size| *size < -1) {
+        return Err(Error::format(format!("shape: expected sizes or -1, got {size}")));
+    }
     if target.iter().filter(|size| **size == free).count() > 1 {
         return Err(Error::format("shape: expected -1 at most once, got it more often"));
     }

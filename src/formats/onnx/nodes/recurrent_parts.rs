@@ -197,7 +197,7 @@ pub(super) fn initial(
         && shape[d] == Size::from_usize(directions)
         && shape[2] == Size::from_usize(hidden);
     // The axis of layers of a graph input may be free; its views are cut to one place a direction.
-    if !fits && value.views().is_none() {
+    if shape.len() != 3 || (!fits && value.views().is_none()) {
         return Err(Error::weights(format!(
             "expected [D, B, H] with D = {directions}, H = {hidden}, got another shape"
         )));

@@ -47,9 +47,13 @@ pub(super) fn constant(reader: &mut Reader, call: &mut Call<'_>) -> Result<Vec<V
 
 pub(super) fn sizes_of(what: &str, value: &Value) -> Result<Vec<Size>> {
     let sizes = value.as_sizes().map(|(sizes, _)| sizes).filter(|s| s.len() <= MOST_AXES);
-    sizes.ok_or_else(|| {
+    let sizes = sizes.ok_or_else(|| {
         Error::unsupported(format!("{what}: expected a shape, got {}", value.describe()))
-    })
+    })?;
+    match sizes.iter().filter_map(Size::as_constant).find(|size| *size < 0) {
+        Some(size) => Err(Error::format(format!("{what}: expected sizes, got {size}"))),
+        None => Ok(sizes),
+    }
 }
 
 pub(super) fn constant_of_shape(reader: &mut Reader, call: &mut Call<'_>) -> Result<Vec<Value>> {
