@@ -9,7 +9,7 @@
 @group(0) @binding(1) var<storage, read> y: array<vec4f>;                   // [T, B, D, R/4]
 @group(0) @binding(2) var<storage, read> h_0: array<vec4f>;                 // [D, B, R/4]
 @group(0) @binding(3) var<storage, read> lengths: array<u32>;               // [B]
-@group(0) @binding(4) var<storage, read_write> h_n: array<vec4f>;           // [D, B, R/4]
+@group(0) @binding(4) var<storage, read_write> h_n: array<vec4f>;           // [D, B, R/4], or [B, D, R/4] with batch_major
 
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(global_invocation_id) id: vec3u) {
@@ -20,9 +20,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         return;
     }
     let len = lengths[row];
-    let at = state_index(row, d, recur.state4) + k4;
+    let by_row = (row * recur.directions + d) * recur.state4;
+    let at = select(state_index(row, d, recur.state4), by_row, recur.batch_major == 1u) + k4;
     if (len == 0u) {
-        h_n[at] = h_0[at];
+        h_n[at] = h_0[state_index(row, d, recur.state4) + k4];
     } else {
         let t = time_of(len - 1u, len, reads_backwards(recur.reverse_mask, d));
         h_n[at] = y[y_index(t, row, d) + k4];

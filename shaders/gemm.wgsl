@@ -6,6 +6,7 @@
 //   0  recurrence order: m = (s, b) of a chunk, read at t = time_of(s); rows past their end skipped
 //   1  natural order:    m = (t, b) of a chunk; rows past their end skipped
 //   2  last valid step:  m = b, read at t = len − 1; empty rows skipped
+//   3  final states:     m = b, read at row b; empty rows skipped
 // With GATHER the row of `a` is the one that the token at (t, b) names; a token outside the table
 // gives NaN. Grid: x over groups of COLUMNS4·4 columns, y over tiles of ROWS rows, z over directions.
 // "Direct": operands come straight from cache; a 4·COLUMNS4 × ROWS register tile per invocation.
@@ -46,6 +47,9 @@ fn step_of(m: u32, d: u32) -> u32 {
     let len = lengths[m % gemm.batch];
     if (MODE == 2u) {
         return len - 1u; // wraps to the largest u32 for an empty row
+    }
+    if (MODE == 3u) {
+        return select(0u, 0xffffffffu, len == 0u);
     }
     let s = gemm.first_step + m / gemm.batch;
     if (s >= len) {

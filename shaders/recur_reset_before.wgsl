@@ -4,7 +4,8 @@
 //   candidate:  n = tanh(gx_n + W_hn·(r⊙h) + b_hn)   h' = (1 − z)·n + z·h
 //
 // Grid: x over groups of four units, y over tiles of ROWS rows, z over directions. R = H here.
-// Needs: lib/{activation,hidden,index,recur,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
+// σ and tanh stand for the functions f and g of the layer.
+// Needs: lib/{own or custom,activation,hidden,index,recur,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
 // Rust twin: src/cell/gru.rs. Source: Cho et al. (2014); ONNX GRU, linear_before_reset = 0.
 
 struct Step {
@@ -20,11 +21,24 @@ struct Step {
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;               // [B]
 @group(0) @binding(7) var<storage, read_write> y: array<vec4f>;             // [T, B, D, H/4]
 @group(0) @binding(8) var<storage, read_write> cells: array<vec4f>;         // [2, D, B, H/4]: r⊙h, z
+@group(0) @binding(9) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom; else unused
 
 override WG_X: u32 = 64u;
 override WG_Y: u32 = 1u;
 
 const GATES: u32 = 3u;
+
+fn own_f(x: vec4f) -> vec4f {
+    return sigmoid_v(x);
+}
+
+fn own_g(x: vec4f) -> vec4f {
+    return tanh_v(x);
+}
+
+fn own_h(x: vec4f) -> vec4f {
+    return x;
+}
 
 // Where source_row reads: 0 = h_0, 1 = y, 2 = r⊙h in `cells`.
 var<private> source: u32;
@@ -80,8 +94,8 @@ fn gates(@builtin(global_invocation_id) id: vec3u) {
         let len = lengths[row];
         if (s < len) {
             let at = state_index(row, d, recur.units4) + unit;
-            let gate_r = sigmoid_v(gate_input(row, d, 0u, unit) + row_of(reset, r));
-            let gate_z = sigmoid_v(gate_input(row, d, 1u, unit) + row_of(update, r));
+            let gate_r = f_v(gate_input(row, d, 0u, unit) + row_of(reset, r), d);
+            let gate_z = f_v(gate_input(row, d, 1u, unit) + row_of(update, r), d);
             let reset_h = gate_r * h_before(s, row, len, d, unit);
             cells[at] = without_padding(reset_h, unit, recur.units);
             cells[recur.directions * recur.batch * recur.units4 + at] = gate_z;
@@ -115,7 +129,7 @@ fn candidate(@builtin(global_invocation_id) id: vec3u) {
         let len = lengths[row];
         if (s < len) {
             let at = state_index(row, d, recur.units4) + unit;
-            let n = tanh_v(gate_input(row, d, 2u, unit) + row_of(acc, r));
+            let n = g_v(gate_input(row, d, 2u, unit) + row_of(acc, r), d);
             let z = cells[recur.directions * recur.batch * recur.units4 + at];
             let t = time_of(s, len, reads_backwards(recur.reverse_mask, d));
             let h = (1.0 - z) * n + z * h_before(s, row, len, d, unit);

@@ -5,7 +5,7 @@
 // Grid: x over tiles of WG_Y·ROWS rows, z over directions. h lives in workgroup memory, twice (one
 // copy is read while the other is written), so a step costs one barrier; weights stream from cache.
 // A tile ends with its longest row. Chunks of the time loop hand h over through y, c through `cells`.
-// Needs: a cell file, lib/{activation,hidden,index,recur,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
+// Needs: a cell file, lib/{own or custom,activation,hidden,index,recur,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
 
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<storage, read> gates_x: array<vec4f>;             // [D, chunk·B, G, H/4]
@@ -15,12 +15,15 @@
 @group(0) @binding(5) var<storage, read> lengths: array<u32>;               // [B]
 @group(0) @binding(6) var<storage, read_write> y: array<vec4f>;             // [T, B, D, H/4]
 @group(0) @binding(7) var<storage, read_write> cells: array<vec4f>;         // [D, B, H/4]: c
+@group(0) @binding(8) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom; else unused
 
 override WG_X: u32 = 64u;
 override WG_Y: u32 = 1u;
-override STATE_VECS: u32 = 64u; // vec4s of one copy of the tile's state: WG_Y·ROWS·H/4
+// vec4s of both copies of the tile's state, 2·WG_Y·ROWS·H/4. The array's length is the override
+// itself: naga 30 panics over a length that is an expression where another override follows it.
+override STATE_VECS: u32 = 128u;
 
-var<workgroup> state: array<vec4f, 2u * STATE_VECS>;
+var<workgroup> state: array<vec4f, STATE_VECS>;
 
 fn source_row(index: u32) -> vec4f {
     return state[index];
@@ -67,7 +70,7 @@ fn main(@builtin(local_invocation_id) lane: vec3u, @builtin(workgroup_id) group:
     let columns = GATES * recur.units4;
     var read0 = 0u;
     for (var s = first; s < end; s++) {
-        let write0 = STATE_VECS - read0;
+        let write0 = STATE_VECS / 2u - read0;
         var base: array<u32, ROWS>;
         for (var r = 0u; r < ROWS; r++) {
             base[r] = read0 + (lane.y * ROWS + r) * recur.state4;
@@ -92,11 +95,11 @@ fn main(@builtin(local_invocation_id) lane: vec3u, @builtin(workgroup_id) group:
                 if (STATES == 2u) {
                     before[STATES - 1u] = cells[cell_at];
                 }
-                let after = cell_step(gx, gh, before);
+                let after = cell_step(gx, gh, before, d, unit);
                 if (STATES == 2u) {
                     cells[cell_at] = after[STATES - 1u];
                 }
-                let h = without_padding(after[0], unit, recur.units);
+                let h = without_padding(cell_output(after[0], after[STATES - 1u], d), unit, recur.units);
                 state[write0 + (lane.y * ROWS + r) * recur.state4 + unit] = h;
                 y[y_index(time_of(s, len[r], is_reverse), row, d) + unit] = h;
             }

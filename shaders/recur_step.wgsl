@@ -5,7 +5,7 @@
 // Grid: x over groups of four units, y over tiles of ROWS rows, z over directions. An invocation
 // owns all gates of its units for its rows. y is the state's home: h_{t-1} is read from it, h_t is
 // written to it; with PROJECTED the cell's h goes to `cells` and recur_project.wgsl writes y.
-// Needs: a cell file, lib/{activation,hidden,index,recur,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
+// Needs: a cell file, lib/{own or custom,activation,hidden,index,recur,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
 
 struct Step {
     index: u32, // step, counted from recur.first_step
@@ -20,6 +20,7 @@ struct Step {
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;               // [B]
 @group(0) @binding(7) var<storage, read_write> y: array<vec4f>;             // [T, B, D, R/4]
 @group(0) @binding(8) var<storage, read_write> cells: array<vec4f>;         // [2, D, B, H/4]: c, h before projection
+@group(0) @binding(9) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom; else unused
 
 override WG_X: u32 = 64u;
 override WG_Y: u32 = 1u;
@@ -73,11 +74,11 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         if (STATES == 2u) {
             before[STATES - 1u] = cells[cell_at];
         }
-        let after = cell_step(gx, gh, before);
+        let after = cell_step(gx, gh, before, d, unit);
         if (STATES == 2u) {
             cells[cell_at] = after[STATES - 1u];
         }
-        let h = without_padding(after[0], unit, recur.units);
+        let h = without_padding(cell_output(after[0], after[STATES - 1u], d), unit, recur.units);
         if (PROJECTED) {
             cells[recur.directions * recur.batch * recur.units4 + cell_at] = h;
         } else {

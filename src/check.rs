@@ -5,11 +5,11 @@
 //! changes the answer; sizes are small and awkward, so that edges run.
 
 use crate::batch::{Batch, Layout, RunOptions, States, ZeroLength};
-use crate::cell::Cell;
+use crate::cell::{Cell, CellFunction, CellOptions};
 use crate::engine::{Engine, Strategy};
 use crate::error::{ErrorKind, Result};
 use crate::model::{
-    Activation, Direction, HeadSpec, Init, InputSpec, LayerSpec, Model, ModelBuilder,
+    Activation, Direction, HeadSpec, HeadSteps, Init, InputSpec, LayerSpec, Model, ModelBuilder,
 };
 use crate::reference::{self, ReferenceOutput};
 use crate::tensor::Tensor;
@@ -192,6 +192,9 @@ pub fn cases() -> Vec<Case> {
     head_cases(&mut cases);
     stack_cases(&mut cases);
     option_cases(&mut cases);
+    function_cases(&mut cases);
+    rule_cases(&mut cases);
+    norm_cases(&mut cases);
     cases
 }
 
@@ -244,7 +247,7 @@ fn add_with(
 
 fn make(builder: ModelBuilder, shape: Shape, seed: usize) -> Result<(Model, Batch)> {
     let Shape { batch: rows, steps, layout, .. } = shape;
-    let model = builder.build(Init::PyTorch, seed as u64 + 1)?;
+    let model = with_formula_norms(builder.build(Init::PyTorch, seed as u64 + 1)?)?;
     let input = model.input().spec();
     let mut batch = match input.vocab() {
         Some(vocab) => {
@@ -266,6 +269,37 @@ fn make(builder: ModelBuilder, shape: Shape, seed: usize) -> Result<(Model, Batc
         batch = batch.with_initial(formula_states(&model, rows));
     }
     Ok((model, batch))
+}
+
+/// Replaces the scales and shifts of layer normalisations, drawn as ones and zeros, by a formula.
+///
+/// # Errors
+/// Never for a valid model.
+pub fn with_formula_norms(model: Model) -> Result<Model> {
+    let value = |index: usize, offset: f32| Some(offset + 0.25 * input_value(index));
+    let layers = model.layers().iter().enumerate().map(|(l, layer)| {
+        let mut directions = layer.directions().to_vec();
+        for (d, weights) in directions.iter_mut().enumerate() {
+            let Some(norm) = &mut weights.layer_norm else { continue };
+            let fill = |tensor: &mut Tensor, place: usize, offset: f32| {
+                let start = 7919 * (place + 6 * (d + 2 * l)) + 13;
+                let values = (start..).filter_map(|index| value(index, offset));
+                tensor.data_mut().iter_mut().zip(values).for_each(|(into, v)| *into = v);
+            };
+            fill(&mut norm.ih_weight, 0, 1.0);
+            fill(&mut norm.ih_bias, 1, 0.0);
+            fill(&mut norm.hh_weight, 2, 1.0);
+            fill(&mut norm.hh_bias, 3, 0.0);
+            norm.c_weight.iter_mut().for_each(|tensor| fill(tensor, 4, 1.0));
+            norm.c_bias.iter_mut().for_each(|tensor| fill(tensor, 5, 0.0));
+        }
+        crate::model::Layer::new(layer.spec().clone(), directions)
+    });
+    let layers = layers.collect::<Result<Vec<_>>>()?;
+    let info = model.info.clone();
+    let mut model = Model::new(model.input().clone(), layers, model.head().cloned())?;
+    model.info = info;
+    Ok(model)
 }
 
 /// Initial states by formula.
@@ -353,9 +387,12 @@ fn token_cases(cases: &mut Vec<Case>) {
 fn head_cases(cases: &mut Vec<Case>) {
     for activation in Activation::ALL {
         let name = activation.name();
-        for (kind, last) in [("every step", false), ("last step", true)] {
-            let head = HeadSpec::new(7).activation(activation);
-            let head = if last { head.last_step() } else { head };
+        for (kind, steps) in [
+            ("every step", HeadSteps::Every),
+            ("last step", HeadSteps::Last),
+            ("final states", HeadSteps::Final),
+        ] {
+            let head = HeadSpec { steps, ..HeadSpec::new(7).activation(activation) };
             let builder = dense(3).layer(LayerSpec::new(Cell::Gru, 6).bidirectional()).head(head);
             add(cases, format!("head {name} {kind}"), builder, RAGGED);
         }
@@ -390,4 +427,92 @@ fn option_cases(cases: &mut Vec<Case>) {
     add(cases, "empty batch".into(), builder(), empty);
     let no_steps = Shape { steps: 0, initial: true, ..PLAIN };
     add(cases, "no time steps".into(), builder(), no_steps);
+}
+
+/// Every function in every place of every cell, other ones in the reverse direction.
+fn function_cases(cases: &mut Vec<Case>) {
+    let all = CellFunction::ALL;
+    for cell in [Cell::RnnTanh, Cell::Lstm, Cell::Gru, Cell::GruResetBefore] {
+        let places = cell.spec().functions.len();
+        // Six cases of two directions show the eleven functions in each place.
+        for index in 0..all.len().div_ceil(2) {
+            let list = |d: usize| -> Vec<CellFunction> {
+                (0..places).map(|place| all[(2 * index + 3 * place + d) % all.len()]).collect()
+            };
+            let mut spec = LayerSpec::new(cell, 6).bidirectional();
+            spec.options.functions = vec![list(0), list(1)];
+            // Unbounded functions may grow from step to step; few steps keep them of order one.
+            let shape = Shape { batch: 4, steps: 4, ..RAGGED };
+            let name = all[2 * index].name();
+            add(cases, format!("{cell} functions from {name}"), dense(3).layer(spec), shape);
+        }
+    }
+}
+
+/// Clipping, peepholes, coupled gates, cell-state bounds, alone and together.
+fn rule_cases(cases: &mut Vec<Case>) {
+    let none = CellOptions::default;
+    let clip = || CellOptions { clip: Some(0.4), ..none() };
+    for cell in Cell::ALL {
+        let spec = LayerSpec::new(cell, 7).bidirectional().options(clip());
+        add(cases, format!("{cell} clip"), dense(3).layer(spec), RAGGED);
+    }
+    let lstm = [
+        ("peephole", CellOptions { peephole: true, ..none() }),
+        ("input_forget", CellOptions { input_forget: true, ..none() }),
+        ("cell_clip", CellOptions { cell_clip: Some([-0.15, 0.2]), ..none() }),
+        (
+            "peephole, input_forget, clip",
+            CellOptions { peephole: true, input_forget: true, ..clip() },
+        ),
+        (
+            "peephole, cell_clip, clip",
+            CellOptions { peephole: true, cell_clip: Some([-0.3, 0.1]), ..clip() },
+        ),
+    ];
+    for (name, options) in lstm {
+        let spec = LayerSpec::new(Cell::Lstm, 9).options(options);
+        add(cases, format!("lstm {name}"), dense(3).layer(spec.clone()), RAGGED);
+        let stack = dense(3).layers(2, &spec.clone().bidirectional());
+        add(cases, format!("lstm {name}, 2 layers bidirectional"), stack, RAGGED);
+        let projected = dense(3).layer(spec.projection(5).direction(Direction::Reverse));
+        add(cases, format!("lstm {name}, projection, reverse"), projected, RAGGED);
+    }
+}
+
+/// Layer normalisation inside the cell, with and without what goes along with it.
+fn norm_cases(cases: &mut Vec<Case>) {
+    let norm = CellOptions { layer_norm: Some(1e-5), ..CellOptions::default() };
+    for cell in [Cell::RnnTanh, Cell::RnnRelu, Cell::Lstm, Cell::Gru] {
+        for hidden in [1, 5, 16, 70] {
+            let spec = LayerSpec::new(cell, hidden).options(norm.clone());
+            let builder = dense(3).layers(2, &spec.bidirectional());
+            add(cases, format!("{cell} layer_norm H={hidden}"), builder, RAGGED);
+        }
+        let spec = LayerSpec::new(cell, 300).options(norm.clone()).bias(false);
+        let name = format!("{cell} layer_norm H=300 reverse without bias");
+        let shape = Shape { batch: 3, steps: 4, ..RAGGED };
+        add(cases, name, dense(3).layer(spec.direction(Direction::Reverse)), shape);
+        let embedded = Model::builder(InputSpec::Embedding { vocab: 11, size: 6 })
+            .layer(LayerSpec::new(cell, 9).options(norm.clone()))
+            .head(HeadSpec::new(4).final_states());
+        add(cases, format!("{cell} layer_norm on an embedding"), embedded, RAGGED);
+        let one_hot = Model::builder(InputSpec::OneHot { vocab: 11 })
+            .layer(LayerSpec::new(cell, 9).options(norm.clone()));
+        add(cases, format!("{cell} layer_norm on one-hot tokens"), one_hot, RAGGED);
+    }
+    let all = CellOptions {
+        functions: vec![vec![
+            CellFunction::HardSigmoid { alpha: 0.25, beta: 0.5 },
+            CellFunction::Softsign,
+            CellFunction::ScaledTanh { alpha: 1.25, beta: 0.5 },
+        ]],
+        clip: Some(1.5),
+        cell_clip: Some([-0.5, 0.75]),
+        peephole: true,
+        input_forget: true,
+        layer_norm: Some(1e-3),
+    };
+    let spec = LayerSpec::new(Cell::Lstm, 13).options(all);
+    add(cases, "lstm with every option".into(), dense(5).layer(spec), RAGGED);
 }

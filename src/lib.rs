@@ -62,13 +62,13 @@ pub mod reference;
 mod tensor;
 
 pub use batch::{Batch, Layout, Output, RunOptions, States, ZeroLength, bucket};
-pub use cell::Cell;
+pub use cell::{Cell, CellFunction, CellOptions};
 pub use engine::{
     AdapterReport, Counters, DeviceChoice, Engine, EngineInfo, EngineOptions, LoadedModel, Session,
     SessionOptions, Strategy,
 };
 pub use error::{Error, ErrorKind, Result};
-pub use formats::LoadOptions;
+pub use formats::{LoadOptions, onnx};
 pub use model::{
     Activation, Direction, Head, HeadSpec, HeadSteps, Init, Input, InputSpec, Layer, LayerSpec,
     Model,

@@ -722,7 +722,7 @@ fn save_replaces_whole_files_and_refuses_other_endings() {
     for (name, got) in [("m.bin", ".bin"), ("m", "no ending")] {
         let path = folder.path().join(name);
         let want = format!(
-            "{}: expected a file name that ends in .safetensors, got {got}",
+            "{}: expected a file name that ends in .safetensors or .onnx, got {got}",
             path.display()
         );
         assert_eq!(model(1).save(&path).expect_err("an ending").to_string(), want);

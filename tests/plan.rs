@@ -1,5 +1,6 @@
 //! The planner, without a GPU: sizes, chunks, strategies, limits.
 
+use wgpu_rnn::cell::CellOptions;
 use wgpu_rnn::plan::{
     DeviceCaps, Grid, NetworkSpec, Op, Plan, PlanRequest, RunShape, steps_capacity,
 };
@@ -238,4 +239,40 @@ fn long_work_is_cut_into_submits() {
     assert!(cuts.is_sorted());
     // Shorter runs have less work.
     assert!(plan.submit_cuts(&full(8, 2), caps.flops_per_submit).len() < cuts.len());
+}
+
+fn variants(spec: LayerSpec, strategy: Strategy) -> Vec<String> {
+    let network = NetworkSpec { layers: vec![spec.input(8)], ..network(Cell::Lstm, 8, 8) };
+    let plan = Plan::new(&network, request(4, 10, strategy), &DeviceCaps::webgpu_default());
+    plan.expect("fits").calls.iter().map(|call| call.variant.to_string()).collect()
+}
+
+#[test]
+fn a_cell_without_options_compiles_its_own_rules_alone() {
+    for strategy in [Strategy::StepPerDispatch, Strategy::Resident] {
+        let plain = variants(LayerSpec::new(Cell::Lstm, 8), strategy);
+        assert!(plain.iter().all(|v| !v.contains("OPTIONS")), "{plain:?}");
+        let options = CellOptions { clip: Some(1.0), peephole: true, ..CellOptions::default() };
+        let custom = variants(LayerSpec::new(Cell::Lstm, 8).options(options), strategy);
+        // Codes of sigmoid, tanh, tanh; clip is bit 0 and peephole bit 2.
+        assert!(custom.iter().any(|v| v.contains("FUNCTIONS=274 OPTIONS=5")), "{custom:?}");
+        // Products and final states stay what they are.
+        assert_eq!(custom.iter().filter(|v| v.contains("OPTIONS")).count(), 1, "{custom:?}");
+    }
+}
+
+#[test]
+fn layer_normalisation_has_its_own_driver_and_is_refused_by_the_resident_loop() {
+    let options = CellOptions { layer_norm: Some(1e-5), ..CellOptions::default() };
+    let spec = LayerSpec::new(Cell::Gru, 8).options(options);
+    let names = variants(spec.clone(), Strategy::Auto);
+    for kernel in ["norm_rows", "recur_norm.product gru", "recur_norm.update gru"] {
+        assert!(names.iter().any(|v| v.starts_with(kernel)), "{kernel}: {names:?}");
+    }
+    let network = NetworkSpec { layers: vec![spec.input(8)], ..network(Cell::Gru, 8, 8) };
+    let caps = DeviceCaps::webgpu_default();
+    let error =
+        Plan::new(&network, request(4, 10, Strategy::Resident), &caps).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("layer without normalisation"), "{error}");
 }

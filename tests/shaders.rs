@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use wgpu_rnn::cell::Cell;
-use wgpu_rnn::kernel::uniforms::{Activate, Block, Canary, CopyRows, Gemm, Recur, Step};
-use wgpu_rnn::kernel::{Access, Kernel, RowTile, Variant, cell_wgsl};
+use wgpu_rnn::kernel::uniforms::{Activate, Block, Canary, CopyRows, Gemm, NormRows, Recur, Step};
+use wgpu_rnn::kernel::{Access, Kernel, RowTile, Rules, Variant, cell_wgsl};
 use wgpu_rnn::wgpu::naga;
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -24,7 +24,12 @@ fn variants() -> Vec<Variant> {
             if spec.takes_rows { RowTile::ALL.into_iter().map(Some).collect() } else { vec![None] };
         for cell in &cells {
             for rows in &tiles {
-                variants.push(Variant { cell: *cell, rows: *rows, ..Variant::of(kernel) });
+                for custom in [false, true] {
+                    if spec.rules == Rules::Either || !custom {
+                        let variant = Variant { cell: *cell, rows: *rows, ..Variant::of(kernel) };
+                        variants.push(Variant { custom, ..variant });
+                    }
+                }
             }
         }
     }
@@ -83,7 +88,7 @@ fn overrides_equal_the_table() {
         let module = parse(&variant);
         let mut found: Vec<&str> =
             module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
-        let mut table = variant.kernel.spec().overrides.to_vec();
+        let mut table = variant.override_names();
         found.sort_unstable();
         table.sort_unstable();
         assert_eq!(found, table, "{variant}");
@@ -136,6 +141,7 @@ fn uniform_blocks_equal_their_rust_structs() {
                 ("recur", Access::Uniform) => check_block::<Recur>(kernel, binding),
                 ("gemm", Access::Uniform) => check_block::<Gemm>(kernel, binding),
                 ("shape", Access::Uniform) => check_block::<Activate>(kernel, binding),
+                ("norm", Access::Uniform) => check_block::<NormRows>(kernel, binding),
                 ("rows", Access::Uniform) => check_block::<CopyRows>(kernel, binding),
                 ("canary", Access::Uniform) => check_block::<Canary>(kernel, binding),
                 ("step", Access::StepUniform) => check_block::<Step>(kernel, binding),

@@ -3,7 +3,7 @@
 
 use wgpu_rnn::check::{Case, cases, compare, compare_output};
 use wgpu_rnn::model::{DirectionWeights, Layer};
-use wgpu_rnn::{Engine, Model, Output, Tensor, reference};
+use wgpu_rnn::{Cell, CellFunction, CellOptions, Engine, Model, Output, Tensor, reference};
 
 fn case(name: &str) -> Case {
     cases().into_iter().find(|case| case.name == name).unwrap_or_else(|| panic!("no case {name}"))
@@ -113,6 +113,80 @@ fn reset_conventions_are_told_apart() {
     let other = Model::new(after.model.input().clone(), vec![layer], None).expect("fits");
     let want = reference::run::<f64>(&after.model, &after.batch, &after.options).expect("runs");
     assert!(compare_output(&run(&other, &after), &want).fault.is_some());
+}
+
+#[test]
+fn spoiled_weights_of_options_are_caught() {
+    let peephole = case("lstm peephole");
+    for gate in 0..3 {
+        assert_caught("one peephole dropped", &peephole, |weights| {
+            let values = weights.peephole.as_mut().expect("peepholes");
+            let hidden = values.len() / 3;
+            values.data_mut()[gate * hidden..][..hidden].fill(0.0);
+        });
+    }
+    let norm = case("lstm layer_norm H=5");
+    for place in 0..6 {
+        assert_caught("one scale or shift reset", &norm, |weights| {
+            let norm = weights.layer_norm.as_mut().expect("a normalisation");
+            let tensor = match place {
+                0 => Some(&mut norm.ih_weight),
+                1 => Some(&mut norm.ih_bias),
+                2 => Some(&mut norm.hh_weight),
+                3 => Some(&mut norm.hh_bias),
+                4 => norm.c_weight.as_mut(),
+                _ => norm.c_bias.as_mut(),
+            };
+            let neutral = if place % 2 == 0 { 1.0 } else { 0.0 };
+            tensor.expect("present").data_mut().fill(neutral);
+        });
+    }
+}
+
+/// Every option has a case in which leaving it out, or changing its value, is seen.
+#[test]
+fn spoiled_options_are_caught() {
+    let spoil = |name: &str, spoil: &dyn Fn(&mut CellOptions)| {
+        let case = case(name);
+        let want = reference::run::<f64>(&case.model, &case.batch, &case.options).expect("runs");
+        let layers = case.model.layers().iter().map(|layer| {
+            let mut spec = layer.spec().clone();
+            spoil(&mut spec.options);
+            Layer::new(spec, layer.directions().to_vec()).expect("same shapes")
+        });
+        let input = case.model.input().clone();
+        let wrong = Model::new(input, layers.collect(), case.model.head().cloned()).expect("fits");
+        let difference = compare_output(&run(&wrong, &case), &want);
+        assert!(difference.fault.is_some(), "{name}: the change went unseen");
+    };
+    for cell in Cell::ALL {
+        spoil(&format!("{cell} clip"), &|o| o.clip = None);
+        spoil(&format!("{cell} clip"), &|o| o.clip = Some(0.41));
+    }
+    spoil("lstm input_forget", &|o| o.input_forget = false);
+    spoil("lstm cell_clip", &|o| o.cell_clip = None);
+    spoil("lstm cell_clip", &|o| o.cell_clip = Some([-0.15, 0.21]));
+    spoil("lstm cell_clip", &|o| o.cell_clip = Some([-0.16, 0.2]));
+    spoil("lstm layer_norm H=5", &|o| o.layer_norm = Some(1e-2));
+    for cell in [Cell::RnnTanh, Cell::Lstm, Cell::Gru, Cell::GruResetBefore] {
+        let places = cell.spec().functions.len();
+        for first in ["relu", "sigmoid", "leaky-relu", "scaled-tanh", "elu", "softplus"] {
+            let name = format!("{cell} functions from {first}");
+            spoil(&name, &|o| o.functions.swap(0, 1));
+            for (d, place) in [(0, 0), (1, places - 1)] {
+                spoil(&name, &|o| {
+                    let function = &mut o.functions[d][place];
+                    *function = match *function {
+                        CellFunction::Affine { alpha, beta } => {
+                            CellFunction::Affine { alpha, beta: beta + 0.125 }
+                        }
+                        CellFunction::Sigmoid => CellFunction::Softsign,
+                        _ => CellFunction::Sigmoid,
+                    };
+                });
+            }
+        }
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ struct Recur {
     step_count: u32,    // steps of this dispatch or run of dispatches
     gate_first: u32,    // s of the first step held in gates_x
     gate_steps: u32,    // steps held in gates_x
+    batch_major: u32,   // 1: final states are written [B, D, R]
 }
 
 // Index of the input gates of `row` at step `s` in gates_x [D, gate_steps, B, columns].

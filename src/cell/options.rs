@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! functions      RNN h = f(·)      GRU r, z = f(·), n = g(·)      LSTM i, f, o = f(·), g = g(·), h = o·h(c)
-//! clip           every function sees min(max(x, −clip), clip) in place of x           (ONNX)
+//! clip           f and g see min(max(x, −clip), clip) in place of x                   (ONNX)
 //! peephole       LSTM: i and f add p_i·c_{t-1}, p_f·c_{t-1}; o adds p_o·c_t           (ONNX; Gers 2000)
 //! input_forget   LSTM: f = 1 − i                                                      (ONNX)
 //! cell_clip      LSTM: c_t := min(max(c_t, low), high), before h is computed          (cuDNN, TensorFlow)
@@ -15,6 +15,8 @@
 //!                LSTM: h = o·h(LN(c))         (Ba et al. 2016; PyTorch's LayerNormLSTMCell example)
 //!                LN(v) = (v − mean v) / √(var v + ε) ⊙ weight + bias, var with 1/n
 //! ```
+//! ONNX's text lets `clip` act on the input of h too ("the input of activations"); onnxruntime and
+//! OpenVINO leave the cell state alone, and so do we (`conformance/FINDINGS.md`, measured).
 
 use super::function::bound;
 use super::{Cell, CellFunction, Real};
@@ -26,7 +28,8 @@ pub struct CellOptions {
     /// Per direction the functions f, g, h (RNN: f; GRU: f, g; LSTM: f, g, h); empty for the cell's
     /// own.
     pub functions: Vec<Vec<CellFunction>>,
-    /// Bounds the input of every function to ±clip (ONNX `clip`). Default none.
+    /// Bounds the input of f and g, biases and peepholes included, to ±clip (ONNX `clip`); the
+    /// cell state that h sees is not bounded. Default none.
     pub clip: Option<f32>,
     /// LSTM: bounds the cell state to `[low, high]` (cuDNN's `cudnnRNNSetClip`, TensorFlow's
     /// `cell_clip`). Default none.
@@ -180,7 +183,7 @@ impl<F: Real> Rules<F> for Own {
 pub struct Custom<F> {
     /// f, g, h.
     pub functions: [CellFunction; 3],
-    /// Bound of every function's input.
+    /// Bound of the input of f and g.
     pub clip: Option<F>,
     /// Bounds of the cell state.
     pub cell_clip: Option<[F; 2]>,
@@ -203,24 +206,23 @@ impl<F: Real> Custom<F> {
     }
 
     #[inline(always)]
-    fn apply(&self, place: usize, x: F) -> F {
-        let x = self.clip.map_or(x, |clip| bound(x, -clip, clip));
-        self.functions[place].apply(x)
+    fn clipped(&self, x: F) -> F {
+        self.clip.map_or(x, |clip| bound(x, -clip, clip))
     }
 }
 
 impl<F: Real> Rules<F> for Custom<F> {
     #[inline(always)]
     fn f(&self, x: F, _: fn(F) -> F) -> F {
-        self.apply(0, x)
+        self.functions[0].apply(self.clipped(x))
     }
     #[inline(always)]
     fn g(&self, x: F, _: fn(F) -> F) -> F {
-        self.apply(1, x)
+        self.functions[1].apply(self.clipped(x))
     }
     #[inline(always)]
     fn h(&self, x: F, _: fn(F) -> F) -> F {
-        self.apply(2, x)
+        self.functions[2].apply(x)
     }
     #[inline(always)]
     fn see(&self, gate: usize, x: F, c: F) -> F {

@@ -7,6 +7,7 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::custom::Options;
 use super::panels::{Machine, Panels};
 use super::tile::Tile;
 use crate::cell::{self, Cell};
@@ -44,6 +45,8 @@ pub(super) struct Direction {
     recurrent: Recurrent,
     /// The LSTM projection.
     projection: Option<Panels>,
+    /// What the layer adds to the cell.
+    options: Option<Options>,
 }
 
 #[derive(Debug)]
@@ -98,25 +101,29 @@ impl Direction {
         machine: Machine,
         spec: &LayerSpec,
         weights: &DirectionWeights,
-        reverse: bool,
+        d: usize,
         input: Option<&Input>,
     ) -> Self {
         let gates = spec.cell.gates();
-        let bias = weights.bias_hh.as_ref();
+        let options = Options::new(spec, weights, d, machine.pad(spec.hidden_size));
+        // A normalised product takes its bias afterwards.
+        let is_normalised = options.as_ref().is_some_and(Options::is_normalised);
+        let bias = weights.bias_hh.as_ref().filter(|_| !is_normalised);
         let hh = |range| pack_gates(machine, spec, range, &weights.weight_hh, bias);
         Self {
             machine,
             cell: spec.cell,
-            reverse,
+            reverse: spec.direction.is_reverse(d),
             width: machine.pad(spec.hidden_size),
             state: spec.state_size(),
-            input: InputWeights::new(machine, spec, weights, input),
+            input: InputWeights::new(machine, spec, weights, !is_normalised, input),
             recurrent: if spec.cell == Cell::GruResetBefore {
                 Recurrent::ResetBefore { gates: hh(0..2), candidate: hh(2..3) }
             } else {
                 Recurrent::Plain(hh(0..gates))
             },
             projection: weights.weight_hr.as_ref().map(|w| super::pack(machine, w, None)),
+            options,
         }
     }
 
@@ -149,6 +156,9 @@ impl Direction {
             let packed = tile.offset(chunk.start)..tile.offset(chunk.end);
             gates_x.resize(packed.len() * stride, 0.0);
             self.input.compute(packed.clone(), input, &mut gates_x, stride);
+            if let Some(options) = &self.options {
+                options.normalise_input(&mut gates_x);
+            }
             let mut step = |t: usize| {
                 let (rows, at) = (tile.active(t), tile.offset(t));
                 let gates_x = &gates_x[(at - packed.start) * stride..][..rows * stride];
@@ -176,26 +186,40 @@ impl Direction {
             }
             Recurrent::ResetBefore { gates, candidate } => {
                 gates.product(rows, h, (&mut scratch.gates_h, stride));
-                self.machine.arch.dispatch(Reset {
-                    width: self.width,
-                    gates_x,
-                    gates_h: &scratch.gates_h[..rows * stride],
-                    h: &states.h,
-                    out: &mut scratch.hidden,
-                });
+                let gates_h = &scratch.gates_h[..rows * stride];
+                match &self.options {
+                    Some(options) => {
+                        options.reset(gates_x, gates_h, &states.h, &mut scratch.hidden)
+                    }
+                    None => self.machine.arch.dispatch(Reset {
+                        width: self.width,
+                        gates_x,
+                        gates_h,
+                        h: &states.h,
+                        out: &mut scratch.hidden,
+                    }),
+                }
                 let out = &mut scratch.gates_h[2 * self.width..];
                 candidate.product(rows, (&scratch.hidden, self.width), (out, stride));
             }
         }
+        let gates_h = &mut scratch.gates_h[..rows * stride];
         let projected = self.projection.is_some();
-        self.machine.arch.dispatch(Cells {
-            cell: self.cell,
-            width: self.width,
-            gates_x,
-            gates_h: &scratch.gates_h[..rows * stride],
-            h: if projected { &mut scratch.hidden } else { &mut states.h },
-            c: &mut states.c,
-        });
+        let h = if projected { &mut scratch.hidden } else { &mut states.h };
+        match &self.options {
+            Some(options) => {
+                options.normalise_hidden(gates_h);
+                options.step(gates_x, gates_h, h, &mut states.c);
+            }
+            None => self.machine.arch.dispatch(Cells {
+                cell: self.cell,
+                width: self.width,
+                gates_x,
+                gates_h,
+                h,
+                c: &mut states.c,
+            }),
+        }
         if let Some(projection) = &self.projection {
             projection.product(
                 rows,
@@ -211,9 +235,10 @@ impl InputWeights {
         machine: Machine,
         spec: &LayerSpec,
         weights: &DirectionWeights,
+        with_bias: bool,
         input: Option<&Input>,
     ) -> Self {
-        let bias = weights.bias_ih.as_ref();
+        let bias = weights.bias_ih.as_ref().filter(|_| with_bias);
         let gates = spec.cell.gates();
         let width = machine.pad(spec.hidden_size);
         let panels = || pack_gates(machine, spec, 0..gates, &weights.weight_ih, bias);

@@ -6,6 +6,7 @@
 //! A row's numbers do not depend on the rows beside it, nor on the number of threads.
 //! Checked against `crate::reference` in `tests/cpu.rs`.
 
+mod custom;
 mod layer;
 mod panels;
 mod tile;
@@ -68,9 +69,7 @@ impl CpuModel {
             let input = (l == 0).then(|| model.input());
             let directions = layer.directions().iter().enumerate();
             directions
-                .map(|(d, weights)| {
-                    Direction::new(machine, spec, weights, spec.direction.is_reverse(d), input)
-                })
+                .map(|(d, weights)| Direction::new(machine, spec, weights, d, input))
                 .collect()
         });
         Self {
@@ -134,7 +133,7 @@ impl CpuModel {
             };
         }
         let output = match options.output {
-            true => self.finish(model, batch, &tile, values, width),
+            true => self.finish(model, batch, &tile, (values, width), &states),
             false => Vec::new(),
         };
         TileResult { tile, output, states }
@@ -146,12 +145,18 @@ impl CpuModel {
         model: &Model,
         batch: &Batch,
         tile: &Tile,
-        mut values: Vec<f32>,
-        width: usize,
+        (mut values, width): (Vec<f32>, usize),
+        states: &[Vec<TileStates>],
     ) -> Vec<f32> {
         let (Some(head), Some(panels)) = (model.head(), &self.head) else { return values };
-        if head.steps == HeadSteps::Last {
-            values = last_rows(batch, tile, &values, width);
+        match head.steps {
+            HeadSteps::Every => {}
+            HeadSteps::Last => values = last_rows(batch, tile, &values, width),
+            HeadSteps::Final => {
+                let layer = states.last().map_or(&[][..], Vec::as_slice);
+                let state = width / layer.len().max(1);
+                values = final_rows(tile, layer, state);
+            }
         }
         let rows = values.len() / width;
         let mut padded = vec![0.0; rows * panels.columns()];
@@ -228,6 +233,17 @@ fn last_rows(batch: &Batch, tile: &Tile, values: &[f32], width: usize) -> Vec<f3
         }
     }
     last
+}
+
+/// Puts the final states of a layer's directions side by side, `[rows, D·state]`.
+fn final_rows(tile: &Tile, layer: &[TileStates], state: usize) -> Vec<f32> {
+    let mut rows = Vec::with_capacity(tile.rows() * layer.len() * state);
+    for r in 0..tile.rows() {
+        for direction in layer {
+            rows.extend_from_slice(&direction.h[r * direction.h_stride..][..state]);
+        }
+    }
+    rows
 }
 
 fn put_states(result: &TileResult, into: &mut Output) {

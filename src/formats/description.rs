@@ -76,6 +76,24 @@ impl Description {
         self.layers.last().map_or(0, |layer| layer.spec.output_size())
     }
 
+    /// Returns the texts, with the names of the modules.
+    pub(super) fn info(&self) -> ModelInfo {
+        let layers = &self.layers;
+        let one_module = layers.iter().all(|layer| layer.module == layers[0].module);
+        let recurrent_name = match layers.first() {
+            Some(layer) if one_module && layer.module.is_empty() => NO_MODULE.into(),
+            Some(layer) if one_module => layer.module.clone(),
+            // Stacked modules become one, whose layers are numbered through.
+            _ => String::new(),
+        };
+        ModelInfo {
+            recurrent_name,
+            head_name: self.head.as_ref().map(|head| head.module.clone()).unwrap_or_default(),
+            embedding_name: self.embedding.clone(),
+            ..self.info.clone()
+        }
+    }
+
     /// Lets the caller's options win over what the file says.
     ///
     /// # Errors
@@ -186,16 +204,8 @@ pub(super) fn head_candidates(table: &Table<'_>, width: usize) -> Vec<String> {
 }
 
 fn assemble(description: Description, table: &Table<'_>) -> Result<Model> {
-    let Description { input, embedding, layers, head, mut info } = description;
-    let one_module = layers.iter().all(|layer| layer.module == layers[0].module);
-    info.recurrent_name = match layers.first() {
-        Some(layer) if one_module && layer.module.is_empty() => NO_MODULE.into(),
-        Some(layer) if one_module => layer.module.clone(),
-        // Stacked modules become one, whose layers are numbered through.
-        _ => String::new(),
-    };
-    info.head_name = head.as_ref().map(|head| head.module.clone()).unwrap_or_default();
-    info.embedding_name.clone_from(&embedding);
+    let info = description.info();
+    let Description { input, embedding, layers, head, .. } = description;
     let input = match input {
         InputSpec::Dense { size } => Input::Dense { size },
         InputSpec::OneHot { vocab } => Input::OneHot { vocab },

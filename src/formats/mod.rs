@@ -5,6 +5,7 @@
 mod description;
 mod infer;
 mod metadata;
+pub mod onnx;
 mod safetensors;
 mod slots;
 
@@ -18,11 +19,15 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 
 impl Model {
-    /// Loads a model file; its ending names the format (`.safetensors`).
+    /// Loads a model file; its ending names the format (`.safetensors`, `.onnx`).
+    ///
+    /// Of an `.onnx` file the network is kept and the graph's names and layouts are dropped;
+    /// [`onnx::OnnxModel`] keeps both.
     ///
     /// # Errors
     /// `Io` when it cannot be read, `Format` when it is damaged or of another format, `Weights` when
-    /// tensors are missing, surplus or misshapen (all listed).
+    /// tensors are missing, surplus or misshapen (all listed), `Unsupported` for a graph that is
+    /// more than a recurrent network.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Self::load_with(path, &LoadOptions::default())
     }
@@ -33,35 +38,55 @@ impl Model {
     /// As [`Model::load`].
     pub fn load_with(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
         let path = path.as_ref();
-        check_ending(path)?;
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-        Self::from_safetensors(&bytes, options).map_err(|e| e.in_context(path.display()))
+        match Ending::of(path)? {
+            Ending::Onnx => Ok(onnx::OnnxModel::load_with(path, options)?.into_model()),
+            Ending::Safetensors => {
+                let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+                Self::from_safetensors(&bytes, options).map_err(|e| e.in_context(path.display()))
+            }
+        }
     }
 
-    /// Writes a model file; its ending names the format (`.safetensors`). A file of that name is
-    /// replaced only once the new one is complete.
+    /// Writes a model file; its ending names the format (`.safetensors`, `.onnx`). A file of that
+    /// name is replaced only once the new one is complete.
     ///
     /// # Errors
-    /// `Io` when it cannot be written, `Format` for an unknown ending.
+    /// `Io` when it cannot be written, `Format` for an unknown ending, `Unsupported` for a network
+    /// that the format has no words for.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        check_ending(path)?;
-        write_atomically(path, &self.to_safetensors()?)
+        let bytes = match Ending::of(path)? {
+            Ending::Onnx => self.to_onnx()?,
+            Ending::Safetensors => self.to_safetensors()?,
+        };
+        write_atomically(path, &bytes)
     }
 }
 
-fn check_ending(path: &Path) -> Result<()> {
-    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("safetensors")) {
-        return Ok(());
+/// A model format by the ending of its files.
+enum Ending {
+    Safetensors,
+    Onnx,
+}
+
+impl Ending {
+    fn of(path: &Path) -> Result<Self> {
+        let is = |ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
+        if is("safetensors") {
+            return Ok(Self::Safetensors);
+        }
+        if is("onnx") {
+            return Ok(Self::Onnx);
+        }
+        Err(Error::format(format!(
+            "{}: expected a file name that ends in .safetensors or .onnx, got {}",
+            path.display(),
+            path.extension().map_or_else(
+                || "no ending".to_owned(),
+                |ending| format!(".{}", ending.to_string_lossy())
+            )
+        )))
     }
-    Err(Error::format(format!(
-        "{}: expected a file name that ends in .safetensors, got {}",
-        path.display(),
-        path.extension().map_or_else(
-            || "no ending".to_owned(),
-            |ending| format!(".{}", ending.to_string_lossy())
-        )
-    )))
 }
 
 /// Writes a file so that a reader sees the old bytes or all of the new ones, never a part.

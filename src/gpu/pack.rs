@@ -4,6 +4,7 @@
 //! a workgroup, which own neighbouring units, read neighbouring vec4s. Padding is zero, which makes
 //! padded units stay zero in every cell. Pure functions, tested without a device.
 
+use crate::model::{DirectionWeights, LayerSpec};
 use crate::plan::padded;
 use crate::tensor::Tensor;
 
@@ -61,6 +62,56 @@ pub(crate) fn gate_bias(biases: &[Option<&Tensor>], gates: usize, hidden: usize)
         }
     }
     packed
+}
+
+/// Packs what `shaders/lib/custom.wgsl` reads as `params`, of every direction: α and β of f, g, h;
+/// clip, bounds of the cell state, ε; peepholes; scales of W_hh·h; scale and shift of c.
+pub(crate) fn cell_params(spec: &LayerSpec, directions: &[DirectionWeights]) -> Vec<f32> {
+    let (options, hidden, gates) = (&spec.options, spec.hidden_size, spec.cell.gates());
+    let mut packed = Vec::new();
+    for (d, weights) in directions.iter().enumerate() {
+        for function in options.functions_of(spec.cell, d) {
+            let [alpha, beta] = function.parameters();
+            packed.extend([alpha.unwrap_or(0.0), beta.unwrap_or(0.0), 0.0, 0.0]);
+        }
+        let [low, high] = options.cell_clip.unwrap_or_default();
+        packed.extend([options.clip.unwrap_or(0.0), low, high, options.layer_norm.unwrap_or(0.0)]);
+        if options.peephole {
+            packed.extend(gate_bias(&[weights.peephole.as_ref()], 3, hidden));
+        }
+        if options.layer_norm.is_some() {
+            let norm = weights.layer_norm.as_ref();
+            packed.extend(gate_bias(&[norm.map(|n| &n.hh_weight)], gates, hidden));
+            packed.extend(gate_bias(&[norm.and_then(|n| n.c_weight.as_ref())], 1, hidden));
+            packed.extend(gate_bias(&[norm.and_then(|n| n.c_bias.as_ref())], 1, hidden));
+        }
+    }
+    packed
+}
+
+/// Packs ε, scale and shift (plus b_ih) of the input side, of every direction.
+pub(crate) fn input_norm(spec: &LayerSpec, directions: &[DirectionWeights]) -> Vec<f32> {
+    let (hidden, gates) = (spec.hidden_size, spec.cell.gates());
+    let epsilon = spec.options.layer_norm.unwrap_or(0.0);
+    let mut packed = Vec::new();
+    for weights in directions {
+        packed.extend([epsilon; 4]);
+        let norm = weights.layer_norm.as_ref();
+        packed.extend(gate_bias(&[norm.map(|n| &n.ih_weight)], gates, hidden));
+        let shift = shifted(norm.map(|n| &n.ih_bias), weights.bias_ih.as_ref());
+        packed.extend(gate_bias(&[shift.as_ref()], gates, hidden));
+    }
+    packed
+}
+
+/// Adds a bias to the shift of a layer normalisation, where there is one.
+pub(crate) fn shifted(shift: Option<&Tensor>, bias: Option<&Tensor>) -> Option<Tensor> {
+    match (shift, bias) {
+        (Some(shift), Some(bias)) => {
+            Some(Tensor::from_fn(shift.shape(), |i| shift.data()[i] + bias.data()[i]))
+        }
+        (shift, bias) => shift.or(bias).cloned(),
+    }
 }
 
 /// Pads the rows of `[N, width]` to a multiple of four.

@@ -7,6 +7,10 @@ use super::{Gpu, shader};
 use crate::error::Result;
 use crate::kernel::{Access, Variant};
 
+/// Pipelines kept; beyond it those that no workspace holds are dropped. A network needs a handful,
+/// but a process that runs thousands of networks would otherwise grow without end.
+const KEPT: usize = 256;
+
 /// A compiled kernel with the layout of its bind group.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
@@ -39,7 +43,16 @@ impl Pipelines {
             Arc::new(gpu.scoped(&format!("kernel {variant}"), || {
                 Ok(compile(gpu, variant, self.checked))
             })?);
-        self.cache.lock().map_err(|_| poisoned())?.insert(variant.clone(), Arc::clone(&compiled));
+        let mut cache = self.cache.lock().map_err(|_| poisoned())?;
+        let mut dropped = HashMap::new();
+        if cache.len() >= KEPT {
+            dropped = std::mem::take(&mut *cache);
+            *cache = dropped.extract_if(|_, pipeline| Arc::strong_count(pipeline) > 1).collect();
+        }
+        cache.insert(variant.clone(), Arc::clone(&compiled));
+        drop(cache);
+        let _turn = gpu.exclusive();
+        drop(dropped);
         Ok(compiled)
     }
 }

@@ -79,14 +79,22 @@ impl Weights {
         let packed =
             pack::gate_matrix(&all(|w| &w.weight_hh), gates, Columns::plain(spec.state_size()));
         self.put(gpu, WeightId::RecurWeight(index), &packed)?;
+        // A normalised product takes its bias after the normalisation, with the shift.
+        let is_normalised = spec.options.layer_norm.is_some();
+        let hh_bias: Vec<Option<Tensor>> = parts
+            .iter()
+            .map(|w| pack::shifted(w.layer_norm.as_ref().map(|n| &n.hh_bias), w.bias_hh.as_ref()))
+            .collect();
+        let ih_bias = parts.iter().map(|w| w.bias_ih.as_ref().filter(|_| !is_normalised));
         for (id, bias) in [
-            (
-                WeightId::InputBias(index),
-                parts.iter().map(|w| w.bias_ih.as_ref()).collect::<Vec<_>>(),
-            ),
-            (WeightId::RecurBias(index), parts.iter().map(|w| w.bias_hh.as_ref()).collect()),
+            (WeightId::InputBias(index), ih_bias.collect::<Vec<_>>()),
+            (WeightId::RecurBias(index), hh_bias.iter().map(Option::as_ref).collect()),
         ] {
             self.put(gpu, id, &pack::gate_bias(&bias, gates, spec.hidden_size))?;
+        }
+        self.put(gpu, WeightId::CellParams(index), &pack::cell_params(spec, parts))?;
+        if is_normalised {
+            self.put(gpu, WeightId::InputNorm(index), &pack::input_norm(spec, parts))?;
         }
         if spec.proj_size > 0 {
             let projections: Vec<&Tensor> =

@@ -21,6 +21,17 @@ pub enum Access {
     ReadWrite,
 }
 
+/// Which rules of a cell a kernel applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rules {
+    /// None: it computes no cell.
+    None,
+    /// `lib/own`, or `lib/custom` for a cell with options.
+    Either,
+    /// `lib/custom`.
+    Custom,
+}
+
 /// One kernel of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelSpec {
@@ -36,6 +47,8 @@ pub struct KernelSpec {
     pub takes_cell: bool,
     /// Whether a rows library belongs to it.
     pub takes_rows: bool,
+    /// Which rules of the cell belong to it.
+    pub rules: Rules,
     /// Bindings of group 0 in order.
     pub bindings: &'static [(&'static str, Access)],
     /// Override names.
@@ -59,6 +72,12 @@ pub enum Kernel {
     ResetBeforeCandidate,
     /// The whole time loop of a point-wise cell.
     RecurResident,
+    /// Layer normalisation of the input side.
+    NormRows,
+    /// Layer-normalised cell, the hidden product.
+    NormProduct,
+    /// Layer-normalised cell, statistics and new state.
+    NormUpdate,
     /// h_n out of y.
     FinalStates,
     /// The function g of the output layer.
@@ -71,6 +90,10 @@ pub enum Kernel {
 
 const ACTIVATION: &str = include_str!("../../shaders/lib/activation.wgsl");
 const HIDDEN: &str = include_str!("../../shaders/lib/hidden.wgsl");
+const FUNCTION: &str = include_str!("../../shaders/lib/function.wgsl");
+const CUSTOM: &str = include_str!("../../shaders/lib/custom.wgsl");
+const NORM: &str = include_str!("../../shaders/lib/norm.wgsl");
+const OWN: &str = include_str!("../../shaders/lib/own.wgsl");
 const INDEX: &str = include_str!("../../shaders/lib/index.wgsl");
 const RECUR: &str = include_str!("../../shaders/lib/recur.wgsl");
 const RESET_BEFORE: &str = include_str!("../../shaders/recur_reset_before.wgsl");
@@ -84,6 +107,7 @@ const RESET_BEFORE_SPEC: KernelSpec = KernelSpec {
     libs: &[ACTIVATION, HIDDEN, INDEX, RECUR],
     takes_cell: false,
     takes_rows: true,
+    rules: Rules::Either,
     bindings: RECUR_STEP_BINDINGS,
     overrides: &["WG_X", "WG_Y"],
 };
@@ -98,11 +122,12 @@ const RECUR_STEP_BINDINGS: &[(&str, Access)] = &[
     ("lengths", Read),
     ("y", ReadWrite),
     ("cells", ReadWrite),
+    ("params", Read),
 ];
 
 impl Kernel {
     /// Every kernel, for tests that walk the table.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Gemm,
         Self::OneHot,
         Self::RecurStep,
@@ -110,6 +135,9 @@ impl Kernel {
         Self::ResetBeforeGates,
         Self::ResetBeforeCandidate,
         Self::RecurResident,
+        Self::NormRows,
+        Self::NormProduct,
+        Self::NormUpdate,
         Self::FinalStates,
         Self::Activate,
         Self::CopyRows,
@@ -126,6 +154,9 @@ impl Kernel {
             Self::ResetBeforeGates => RESET_BEFORE_SPEC,
             Self::ResetBeforeCandidate => KernelSpec { entry: "candidate", ..RESET_BEFORE_SPEC },
             Self::RecurResident => RECUR_RESIDENT,
+            Self::NormRows => NORM_ROWS,
+            Self::NormProduct => RECUR_NORM,
+            Self::NormUpdate => KernelSpec { entry: "update", ..RECUR_NORM },
             Self::FinalStates => FINAL_STATES,
             Self::Activate => ACTIVATE,
             Self::CopyRows => COPY_ROWS,
@@ -141,6 +172,7 @@ const GEMM: KernelSpec = KernelSpec {
     libs: &[INDEX],
     takes_cell: false,
     takes_rows: true,
+    rules: Rules::None,
     bindings: &[
         ("gemm", Uniform),
         ("a", Read),
@@ -160,6 +192,7 @@ const ONE_HOT: KernelSpec = KernelSpec {
     libs: &[INDEX],
     takes_cell: false,
     takes_rows: false,
+    rules: Rules::None,
     bindings: &[
         ("gemm", Uniform),
         ("weight", Read),
@@ -178,6 +211,7 @@ const RECUR_STEP: KernelSpec = KernelSpec {
     libs: &[ACTIVATION, HIDDEN, INDEX, RECUR],
     takes_cell: true,
     takes_rows: true,
+    rules: Rules::Either,
     bindings: RECUR_STEP_BINDINGS,
     overrides: &["WG_X", "WG_Y", "PROJECTED"],
 };
@@ -189,6 +223,7 @@ const RECUR_PROJECT: KernelSpec = KernelSpec {
     libs: &[INDEX, RECUR],
     takes_cell: false,
     takes_rows: true,
+    rules: Rules::None,
     bindings: &[
         ("recur", Uniform),
         ("step", StepUniform),
@@ -207,6 +242,7 @@ const RECUR_RESIDENT: KernelSpec = KernelSpec {
     libs: &[ACTIVATION, HIDDEN, INDEX, RECUR],
     takes_cell: true,
     takes_rows: true,
+    rules: Rules::Either,
     bindings: &[
         ("recur", Uniform),
         ("gates_x", Read),
@@ -216,8 +252,33 @@ const RECUR_RESIDENT: KernelSpec = KernelSpec {
         ("lengths", Read),
         ("y", ReadWrite),
         ("cells", ReadWrite),
+        ("params", Read),
     ],
     overrides: &["WG_X", "WG_Y", "STATE_VECS"],
+};
+
+const NORM_ROWS: KernelSpec = KernelSpec {
+    name: "norm_rows",
+    entry: "main",
+    wgsl: include_str!("../../shaders/norm_rows.wgsl"),
+    libs: &[NORM],
+    takes_cell: false,
+    takes_rows: false,
+    rules: Rules::None,
+    bindings: &[("norm", Uniform), ("scales", Read), ("lengths", Read), ("gates_x", ReadWrite)],
+    overrides: &[],
+};
+
+const RECUR_NORM: KernelSpec = KernelSpec {
+    name: "recur_norm",
+    entry: "product",
+    wgsl: include_str!("../../shaders/recur_norm.wgsl"),
+    libs: &[ACTIVATION, HIDDEN, INDEX, NORM, RECUR],
+    takes_cell: true,
+    takes_rows: true,
+    rules: Rules::Custom,
+    bindings: RECUR_STEP_BINDINGS,
+    overrides: &["WG_X", "WG_Y"],
 };
 
 const FINAL_STATES: KernelSpec = KernelSpec {
@@ -227,6 +288,7 @@ const FINAL_STATES: KernelSpec = KernelSpec {
     libs: &[INDEX, RECUR],
     takes_cell: false,
     takes_rows: false,
+    rules: Rules::None,
     bindings: &[
         ("recur", Uniform),
         ("y", Read),
@@ -244,6 +306,7 @@ const ACTIVATE: KernelSpec = KernelSpec {
     libs: &[ACTIVATION],
     takes_cell: false,
     takes_rows: false,
+    rules: Rules::None,
     bindings: &[("shape", Uniform), ("values", ReadWrite)],
     overrides: &["KIND"],
 };
@@ -255,6 +318,7 @@ const COPY_ROWS: KernelSpec = KernelSpec {
     libs: &[],
     takes_cell: false,
     takes_rows: false,
+    rules: Rules::None,
     bindings: &[("rows", Uniform), ("source", Read), ("lengths", Read), ("target_rows", ReadWrite)],
     overrides: &[],
 };
@@ -266,6 +330,7 @@ const LOOP_CANARY: KernelSpec = KernelSpec {
     libs: &[],
     takes_cell: false,
     takes_rows: false,
+    rules: Rules::None,
     bindings: &[("canary", Uniform), ("reached", ReadWrite)],
     overrides: &[],
 };
@@ -314,7 +379,10 @@ impl RowTile {
     }
 }
 
-/// One pipeline: a kernel, its cell and row tile where it takes them, its override values.
+/// Overrides of `lib/custom`: the functions of both directions, and which options are on.
+pub const CUSTOM_OVERRIDES: [&str; 2] = ["FUNCTIONS", "OPTIONS"];
+
+/// One pipeline: a kernel, its cell, row tile and rules where it takes them, its override values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Variant {
     /// The kernel.
@@ -323,6 +391,8 @@ pub struct Variant {
     pub cell: Option<Cell>,
     /// The row tile, for kernels that take one.
     pub rows: Option<RowTile>,
+    /// Whether the cell has options: `lib/custom` in place of `lib/own`.
+    pub custom: bool,
     /// Values of overrides.
     pub overrides: Vec<(&'static str, u32)>,
 }
@@ -330,7 +400,7 @@ pub struct Variant {
 impl Variant {
     /// Names a kernel without cell, rows and overrides.
     pub fn of(kernel: Kernel) -> Self {
-        Self { kernel, cell: None, rows: None, overrides: Vec::new() }
+        Self { kernel, cell: None, rows: None, custom: false, overrides: Vec::new() }
     }
 
     /// Returns the value of an override, where it is set.
@@ -338,12 +408,27 @@ impl Variant {
         self.overrides.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
     }
 
-    /// Joins the WGSL: driver first, then cell, rows and libraries.
+    /// Lists the names of every override that the source declares.
+    pub fn override_names(&self) -> Vec<&'static str> {
+        let spec = self.kernel.spec();
+        let mut names = spec.overrides.to_vec();
+        if spec.rules == Rules::Custom || (spec.rules == Rules::Either && self.custom) {
+            names.extend(CUSTOM_OVERRIDES);
+        }
+        names
+    }
+
+    /// Joins the WGSL: driver first, then cell, rows, rules and libraries.
     pub fn source(&self) -> String {
         let spec = self.kernel.spec();
         let mut parts = vec![spec.wgsl];
         parts.extend(self.cell.and_then(cell_wgsl));
         parts.extend(self.rows.map(RowTile::wgsl));
+        match (spec.rules, self.custom) {
+            (Rules::Either, false) => parts.push(OWN),
+            (Rules::Either | Rules::Custom, _) => parts.extend([CUSTOM, FUNCTION]),
+            (Rules::None, _) => {}
+        }
         parts.extend(spec.libs);
         parts.join("\n")
     }

@@ -53,6 +53,8 @@ block!(
         gate_first,
         /// Steps held in gates_x.
         gate_steps,
+        /// 1: final states are written `[B, D, R]`.
+        batch_major,
     }
 );
 
@@ -75,6 +77,28 @@ block!(
         vocab,
         /// Always 0.
         zero,
+    }
+);
+
+block!(
+    /// Block of `norm_rows.wgsl`.
+    NormRows {
+        /// B.
+        batch,
+        /// D.
+        directions,
+        /// First step of the chunk.
+        first_step,
+        /// Steps of the chunk.
+        step_count,
+        /// G.
+        gates,
+        /// Padded units, in vec4.
+        units4,
+        /// H.
+        units,
+        /// Workgroups along y.
+        grid_y,
     }
 );
 

@@ -3,7 +3,7 @@
 use super::builder::{Builder, Rows, axis, narrow};
 use super::*;
 use crate::cell::Cell;
-use crate::kernel::uniforms::{Gemm, Recur};
+use crate::kernel::uniforms::{Gemm, NormRows, Recur};
 
 /// Bytes of gates_x held at once: enough steps for full products, small enough to stay near the
 /// caches and well under every binding limit.
@@ -77,7 +77,12 @@ impl Builder<'_> {
         let state_axes = [directions, batch, axis(state), 4];
         let cell_axes = [directions, batch, axis(units), 4];
         let needs_scratch = spec.proj_size > 0 || spec.cell == Cell::GruResetBefore;
+        let is_normalised = spec.options.layer_norm.is_some();
         let cells = match (needs_scratch, spec.cell.has_c()) {
+            _ if is_normalised => {
+                let parts = axis(1 + spec.cell.gates());
+                self.buffer(&label("cells"), &[parts, directions, batch, axis(units), 4])?
+            }
             (false, false) => self.buffer(&label("cells"), &[16])?,
             (false, true) => self.buffer(&label("cells"), &cell_axes)?,
             (true, _) => self.buffer(&label("cells"), &[2, directions, batch, axis(units), 4])?,
@@ -97,6 +102,9 @@ impl Builder<'_> {
         while first < self.steps {
             let count = chunk.min(self.steps - first);
             self.project_input(index, spec, rows, gates, (first, count))?;
+            if is_normalised {
+                self.norm_rows(index, spec, gates, (first, count))?;
+            }
             let recur = Recur {
                 batch: self.batch,
                 directions: to_u32(spec.direction.count())?,
@@ -109,6 +117,7 @@ impl Builder<'_> {
                 step_count: count,
                 gate_first: first,
                 gate_steps: count,
+                batch_major: 0,
             };
             match choice.strategy {
                 Strategy::Resident => {
@@ -186,7 +195,7 @@ impl Builder<'_> {
         let call = self.call(variant, slots, &block)?;
         let x_z = [ceil_div(block.columns4, 2 * wg_x), z];
         let per_group = wg_y * rows.rows();
-        let grid = if mode == 2 {
+        let grid = if mode >= 2 {
             Grid::Fixed([x_z[0], ceil_div(self.batch, per_group).max(1), z])
         } else {
             Grid::ChunkRows { x_z, first: block.first_step, count: block.step_count, per_group }
@@ -225,14 +234,24 @@ impl Builder<'_> {
             x_z: [ceil_div(width4, x), z],
             per_group: choice.tile(),
         };
-        let variant = |kernel: Kernel, cell: Option<Cell>| Variant {
-            kernel,
-            cell,
-            rows: Some(choice.rows),
-            overrides: vec![("WG_X", x), ("WG_Y", wg_y)],
+        let variant = |kernel: Kernel, cell: Option<Cell>| {
+            let mut variant = Variant::of(kernel);
+            variant.cell = cell;
+            variant.rows = Some(choice.rows);
+            variant.overrides = vec![("WG_X", x), ("WG_Y", wg_y)];
+            set_rules(&mut variant, spec);
+            variant
         };
         let mut calls = Vec::new();
-        if spec.cell == Cell::GruResetBefore {
+        if spec.options.layer_norm.is_some() {
+            let cell = Some(spec.cell);
+            let loops = u64::from(recur.units4) * (3 + 2 * axis(spec.cell.gates())) / 32 + 64;
+            self.check_loops("layer normalisation", loops)?;
+            let call = self.call(variant(Kernel::NormProduct, cell), slots.clone(), &recur)?;
+            calls.push((call, grid(recur.units4)));
+            let call = self.call(variant(Kernel::NormUpdate, cell), slots, &recur)?;
+            calls.push((call, Grid::StepRows { x_z: [1, z], per_group: 1 }));
+        } else if spec.cell == Cell::GruResetBefore {
             for kernel in [Kernel::ResetBeforeGates, Kernel::ResetBeforeCandidate] {
                 let call = self.call(variant(kernel, None), slots.clone(), &recur)?;
                 calls.push((call, grid(recur.units4)));
@@ -272,8 +291,9 @@ impl Builder<'_> {
         variant.cell = Some(spec.cell);
         variant.rows = Some(choice.rows);
         let [x, wg_y] = choice.workgroup;
-        let state_vecs = choice.tile() * recur.state4;
+        let state_vecs = 2 * choice.tile() * recur.state4;
         variant.overrides = vec![("WG_X", x), ("WG_Y", wg_y), ("STATE_VECS", state_vecs)];
+        set_rules(&mut variant, spec);
         let slots = self.recur_slots(index, (gates, y), buffers);
         while first < end {
             let count = most.min(end - first);
@@ -301,7 +321,40 @@ impl Builder<'_> {
             Slot::Buffer(self.plan.lengths),
             Slot::Buffer(y),
             Slot::Buffer(buffers.cells),
+            Slot::Weight(WeightId::CellParams(index)),
         ]
+    }
+
+    /// Layer normalisation of a chunk of gates_x.
+    fn norm_rows(
+        &mut self,
+        index: usize,
+        spec: &LayerSpec,
+        gates: usize,
+        (first, count): (u32, u32),
+    ) -> Result<()> {
+        let directions = to_u32(spec.direction.count())?;
+        let total = u64::from(count) * u64::from(self.batch) * u64::from(directions);
+        let grid_y = total.min(u64::from(self.caps.max_workgroups)).max(1);
+        let block = NormRows {
+            batch: self.batch,
+            directions,
+            first_step: first,
+            step_count: count,
+            gates: to_u32(spec.cell.gates())?,
+            units4: to_u32(padded(spec.hidden_size) / 4)?,
+            units: to_u32(spec.hidden_size)?,
+            grid_y: narrow(grid_y)?,
+        };
+        self.check_loops("layer normalisation", u64::from(block.gates * block.units4) / 16 + 64)?;
+        let slots = vec![
+            Slot::Weight(WeightId::InputNorm(index)),
+            Slot::Buffer(self.plan.lengths),
+            Slot::Buffer(gates),
+        ];
+        let call = self.call(Variant::of(Kernel::NormRows), slots, &block)?;
+        let groups = [1, narrow(grid_y)?, narrow(total.div_ceil(grid_y))?];
+        self.dispatch(call, Grid::Fixed(groups))
     }
 
     /// Steps that one resident dispatch may run: the driver's loop limit, and the watchdog.
@@ -327,6 +380,17 @@ impl Builder<'_> {
     }
 
     fn final_states(&mut self, spec: &LayerSpec, y: usize, buffers: &LayerBuffers) -> Result<()> {
+        self.gather_states(spec, y, (buffers.h_0, buffers.h_n), false)
+    }
+
+    /// Gathers h_n out of y: `[D, B, R]` for the caller, or `[B, D, R]` for the output layer.
+    pub(super) fn gather_states(
+        &mut self,
+        spec: &LayerSpec,
+        y: usize,
+        (h_0, target): (usize, usize),
+        batch_major: bool,
+    ) -> Result<()> {
         let state4 = to_u32(padded(spec.state_size()) / 4)?;
         let directions = to_u32(spec.direction.count())?;
         let block = Recur {
@@ -334,19 +398,43 @@ impl Builder<'_> {
             directions,
             reverse_mask: reverse_mask(spec),
             state4,
+            batch_major: u32::from(batch_major),
             ..Recur::default()
         };
         let slots = vec![
             Slot::Buffer(y),
-            Slot::Buffer(buffers.h_0),
+            Slot::Buffer(h_0),
             Slot::Buffer(self.plan.lengths),
-            Slot::Buffer(buffers.h_n),
+            Slot::Buffer(target),
         ];
         let call = self.call(Variant::of(Kernel::FinalStates), slots, &block)?;
         let grid = Grid::Fixed([ceil_div(state4, 64), self.batch, directions]);
-        self.plan.ops.push(Op::Dispatch { call, grid, for_states: true });
+        self.plan.ops.push(Op::Dispatch { call, grid, for_states: !batch_major });
         Ok(())
     }
+}
+
+/// Compiles a cell's options into a variant: functions of both directions, and which are on.
+fn set_rules(variant: &mut Variant, spec: &LayerSpec) {
+    let options = &spec.options;
+    variant.custom = !options.is_default() && variant.kernel.spec().rules != Rules::None;
+    if !variant.custom {
+        return;
+    }
+    let codes = (0..spec.direction.count())
+        .flat_map(|d| (0..).zip(options.functions_of(spec.cell, d)).map(move |(p, f)| (d, p, f)));
+    let functions = codes.fold(0, |all, (d, place, function)| {
+        all | (function.code() << (4 * place + if d == 1 { 12 } else { 0 }))
+    });
+    let flags = [
+        options.clip.is_some(),
+        options.cell_clip.is_some(),
+        options.peephole,
+        options.input_forget,
+        options.layer_norm.is_some(),
+    ];
+    let bits = (0..).zip(flags).fold(0, |all, (bit, on)| all | (u32::from(on) << bit));
+    variant.overrides.extend([("FUNCTIONS", functions), ("OPTIONS", bits)]);
 }
 
 fn reverse_mask(spec: &LayerSpec) -> u32 {

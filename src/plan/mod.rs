@@ -20,7 +20,7 @@ pub use strategy::{LayerChoice, Strategy};
 use crate::batch::Layout;
 use crate::error::{Error, Result};
 use crate::kernel::uniforms::Block;
-use crate::kernel::{Kernel, RowTile, Variant};
+use crate::kernel::{Kernel, RowTile, Rules, Variant};
 use crate::model::{Activation, HeadSpec, HeadSteps, InputSpec, LayerSpec, Model};
 
 /// A network without its weights.
@@ -71,6 +71,10 @@ pub enum WeightId {
     RecurBias(usize),
     /// W_hr of a layer, `[D, H, R]`.
     Projection(usize),
+    /// Parameters of a layer's rules, `[D, P]` (`shaders/lib/custom.wgsl`).
+    CellParams(usize),
+    /// ε, scale and shift of a layer's input side, `[D, 1 + 2·G·H/4]` of vec4f.
+    InputNorm(usize),
     /// The embedding table, `[V, E]`.
     Embedding,
     /// W of the output layer, `[D·R, O]`.

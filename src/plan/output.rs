@@ -15,6 +15,10 @@ impl Builder<'_> {
             last_only: false,
         };
         match (self.network.head, rows.slot) {
+            (Some(head), Slot::Buffer(y)) if head.steps == HeadSteps::Final => {
+                let states = self.final_rows(y, rows)?;
+                output = self.head(head, Slot::Buffer(states), rows.width)?;
+            }
             (Some(head), slot) => output = self.head(head, slot, rows.width)?,
             (None, Slot::Buffer(y)) => output.buffer = y,
             (None, _) => {}
@@ -32,9 +36,20 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// The final states of the last layer as rows `[B, D, R]` of an output layer.
+    fn final_rows(&mut self, y: usize, rows: Rows) -> Result<usize> {
+        let network = self.network;
+        let states = self.buffer("final states", &[u64::from(self.batch), axis(rows.width), 4])?;
+        if let (Some(spec), Some(buffers)) = (network.layers.last(), self.plan.layers.last()) {
+            let h_0 = buffers.h_0;
+            self.gather_states(spec, y, (h_0, states), true)?;
+        }
+        Ok(states)
+    }
+
     fn head(&mut self, head: HeadSpec, a: Slot, width: usize) -> Result<OutputPlan> {
         let (batch, out) = (u64::from(self.batch), padded(head.output_size));
-        let last_only = head.steps == HeadSteps::Last;
+        let last_only = head.steps.is_per_sequence();
         let steps = if last_only { 1 } else { self.steps };
         let axes = [u64::from(steps), batch, axis(out), 4];
         let logits = self.buffer("output", &axes)?;
@@ -65,7 +80,12 @@ impl Builder<'_> {
                 lengths,
                 Slot::Buffer(logits),
             ];
-            self.gemm(block, slots, if last_only { 2 } else { 1 }, false, 1)?;
+            let mode = match head.steps {
+                HeadSteps::Every => 1,
+                HeadSteps::Last => 2,
+                HeadSteps::Final => 3,
+            };
+            self.gemm(block, slots, mode, false, 1)?;
             let flops = step_flops.saturating_mul(u64::from(count));
             self.plan.ops.push(Op::MaySubmit { first, flops });
             first += count;

@@ -146,6 +146,11 @@ fn resident(
     if !spec.cell.spec().pointwise {
         return Err(format!("a point-wise cell, {} has a second product in each step", spec.cell));
     }
+    if spec.options.layer_norm.is_some() {
+        return Err(
+            "a layer without normalisation (its statistics need a driver of their own)".into()
+        );
+    }
     if spec.proj_size > 0 {
         return Err(
             "a layer without projection (its second product needs a driver of its own)".into()

@@ -11,7 +11,7 @@ use crate::report::Reporter;
 /// The model file and what may override its metadata.
 #[derive(Args, Debug)]
 pub(crate) struct ModelArgs {
-    /// Model file (.safetensors)
+    /// Model file (.safetensors, .onnx)
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
 

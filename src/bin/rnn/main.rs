@@ -13,6 +13,7 @@
 mod adapters;
 mod args;
 mod check;
+mod convert;
 mod data;
 mod describe;
 mod device;
@@ -56,6 +57,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Adapters(adapters::AdaptersArgs),
     Check(check::CheckArgs),
+    Convert(convert::ConvertArgs),
     Trace(trace::TraceArgs),
 }
 
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Adapters(args) => adapters::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Trace(args) => trace::run(&args),
     });
     match outcome {

@@ -21,11 +21,11 @@ const MOST_EMPTY: usize = 1_000_000;
 
 /// How the array is to be taken.
 #[derive(Debug)]
-pub(super) struct Form {
+pub(crate) struct Form {
     /// Order of batch and time.
-    pub(super) layout: Layout,
+    pub(crate) layout: Layout,
     /// Lengths of the sequences.
-    pub(super) lengths: Option<Vec<i128>>,
+    pub(crate) lengths: Option<Vec<i128>>,
 }
 
 /// Sizes, and distances between neighbours in elements.
@@ -39,7 +39,7 @@ struct Axes {
 }
 
 /// The sequences of an array.
-pub(super) struct ArraySource {
+pub(crate) struct ArraySource {
     array: Array,
     axes: Axes,
     wanted: Wanted,
@@ -54,14 +54,14 @@ impl ArraySource {
     ///
     /// # Errors
     /// `Shape` when they do not fit, or a length is out of range.
-    pub(super) fn new(array: Array, wanted: Wanted, form: Form, label: &str) -> Result<Self> {
+    pub(crate) fn new(array: Array, wanted: Wanted, form: Form, label: &str) -> Result<Self> {
         let axes = axes(&array, &wanted, form.layout)?;
         let lengths = form.lengths.map(|lengths| check_lengths(&lengths, &axes)).transpose()?;
         Ok(Self { array, axes, wanted, lengths, initial: None, label: label.to_owned(), next: 0 })
     }
 
     /// Adds initial states that came in the same file.
-    pub(super) fn with_initial(self, initial: Option<States>) -> Self {
+    pub(crate) fn with_initial(self, initial: Option<States>) -> Self {
         Self { initial, ..self }
     }
 

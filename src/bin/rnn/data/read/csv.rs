@@ -5,8 +5,7 @@
 //! model names, else all. A column that was not chosen and counts up by one from row to row (a year)
 //! labels the steps.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 
 use csv::StringRecord;
 use wgpu_rnn::Result;
@@ -45,7 +44,7 @@ impl CsvSteps {
     /// `Format` when the file is empty, `Shape` when the columns do not fit the network; usage when
     /// `asked` names columns that are not there.
     pub(crate) fn new(
-        file: File,
+        file: impl Read + 'static,
         label: &str,
         wanted: Wanted,
         asked: &[String],
@@ -196,7 +195,7 @@ impl Source for WholeCsv {
 
 /// A file on its way into the parser, which passes over empty lines without a word.
 struct Watched {
-    file: BufReader<File>,
+    file: Box<dyn BufRead>,
     /// The line that is being read, from 1.
     line: usize,
     /// The last byte read.
@@ -213,9 +212,9 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(file: BufReader<File>) -> Self {
+    fn new(file: impl BufRead + 'static) -> Self {
         Self {
-            file,
+            file: Box::new(file),
             line: 1,
             last: 0,
             quoted: false,

@@ -19,7 +19,7 @@ use crate::data::{Sequence, Values, Wanted, narrow};
 use crate::failure::{format_error, io_error, shape_error};
 
 /// The lines of a file or of standard input.
-pub(super) struct JsonLines {
+pub(crate) struct JsonLines {
     lines: Box<dyn BufRead>,
     label: String,
     wanted: Wanted,
@@ -29,7 +29,7 @@ pub(super) struct JsonLines {
 
 impl JsonLines {
     /// Takes lines to be read as `wanted`.
-    pub(super) fn new(lines: Box<dyn BufRead>, label: String, wanted: Wanted) -> Self {
+    pub(crate) fn new(lines: Box<dyn BufRead>, label: String, wanted: Wanted) -> Self {
         Self { lines, label, wanted, line: 0, found: false }
     }
 }

@@ -14,16 +14,18 @@ use crate::failure::{format_error, io_error};
 /// `Io`, `Format` or `Shape`, naming file and line.
 pub(super) fn read(path: &Path) -> Result<Vec<i128>> {
     let bytes = std::fs::read(path).map_err(|e| io_error(path.display(), "read", e))?;
-    let lengths = if bytes.starts_with(MAGIC) {
-        Array::new(Bytes::Owned(bytes)).and_then(|array| array.to_integers())
-    } else {
-        parse(&bytes)
-    };
-    lengths.map_err(|e| e.in_context(path.display()))
+    parse(bytes).map_err(|e| e.in_context(path.display()))
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<i128>> {
-    let text = std::str::from_utf8(bytes)
+/// Reads the lengths in the bytes of a file.
+///
+/// # Errors
+/// `Format` or `Shape`, naming the line.
+pub(crate) fn parse(bytes: Vec<u8>) -> Result<Vec<i128>> {
+    if bytes.starts_with(MAGIC) {
+        return Array::new(Bytes::Owned(bytes))?.to_integers();
+    }
+    let text = std::str::from_utf8(&bytes)
         .map_err(|_| format_error("lengths: expected .npy or text with one number a line"))?;
     let lines = unmarked(text).lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
@@ -41,9 +43,9 @@ mod tests {
 
     #[test]
     fn lengths_are_one_number_a_line() {
-        assert_eq!(parse(b"3\n 0\r\n\n12").expect("numbers"), [3, 0, 12]);
-        assert_eq!(parse("\u{feff}3\n4".as_bytes()).expect("numbers"), [3, 4]);
-        let error = parse(b"3\nx").expect_err("not a number");
+        assert_eq!(parse(b"3\n 0\r\n\n12".to_vec()).expect("numbers"), [3, 0, 12]);
+        assert_eq!(parse("\u{feff}3\n4".into()).expect("numbers"), [3, 4]);
+        let error = parse(b"3\nx".to_vec()).expect_err("not a number");
         assert_eq!(error.to_string(), "line 2: expected a whole number, got \"x\"");
     }
 }

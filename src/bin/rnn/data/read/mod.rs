@@ -1,9 +1,9 @@
 //! Inputs: which format a file has, and the sequences in it.
 
-mod arrays;
+pub(crate) mod arrays;
 pub(crate) mod csv;
-mod jsonl;
-mod lengths;
+pub(crate) mod jsonl;
+pub(crate) mod lengths;
 pub(crate) mod npz;
 pub(crate) mod text;
 
@@ -172,7 +172,10 @@ pub(crate) fn open(
         Format::Jsonl => {
             Box::new(jsonl::JsonLines::new(Box::new(BufReader::new(file()?)), label, wanted))
         }
-        Format::Text => Box::new(text::TextLines::new(BufReader::new(file()?), label, wanted)?),
+        Format::Text => {
+            let lines = Box::new(BufReader::new(file()?));
+            Box::new(text::TextLines::new(lines, label, wanted)?)
+        }
     };
     Ok(Opened::Sequences(source))
 }

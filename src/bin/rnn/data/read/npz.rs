@@ -1,7 +1,6 @@
 //! `.npz`: a zip of NumPy arrays, as `numpy.savez` and `savez_compressed` write it.
 
-use std::fs::File;
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, Read, Seek};
 
 use wgpu_rnn::{Model, Result, States, Tensor};
 use zip::ZipArchive;
@@ -10,9 +9,14 @@ use crate::data::array::{Array, Bytes};
 use crate::data::states;
 use crate::failure::{format_error, io_error};
 
+/// What an archive is read from: a file, or bytes in memory.
+trait Place: Read + Seek {}
+
+impl<T: Read + Seek> Place for T {}
+
 /// An open archive.
 pub(crate) struct Archive {
-    zip: ZipArchive<BufReader<File>>,
+    zip: ZipArchive<Box<dyn Place>>,
     names: Vec<String>,
 }
 
@@ -21,8 +25,9 @@ impl Archive {
     ///
     /// # Errors
     /// `Format` when it is damaged.
-    pub(crate) fn open(file: File) -> Result<Self> {
-        let zip = ZipArchive::new(BufReader::new(file))
+    pub(crate) fn open(file: impl Read + Seek + 'static) -> Result<Self> {
+        let file: Box<dyn Place> = Box::new(BufReader::new(file));
+        let zip = ZipArchive::new(file)
             .map_err(|e| format_error(format!("npz: expected a whole zip archive: {e}")))?;
         let names = zip.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
         Ok(Self { zip, names })
@@ -56,7 +61,7 @@ impl Archive {
     }
 
     /// Reads the array `input`.
-    pub(super) fn input(&mut self) -> Result<Array> {
+    pub(crate) fn input(&mut self) -> Result<Array> {
         let array = self.array("input")?;
         array.ok_or_else(|| {
             let names = self.names.join(", ");
@@ -65,13 +70,13 @@ impl Archive {
     }
 
     /// Reads the array `lengths`, where there is one.
-    pub(super) fn lengths(&mut self) -> Result<Option<Vec<i128>>> {
+    pub(crate) fn lengths(&mut self) -> Result<Option<Vec<i128>>> {
         let array = self.array("lengths")?;
         array.map(|array| array.to_integers().map_err(|e| e.in_context("lengths"))).transpose()
     }
 
     /// Reads initial states, where there are any.
-    pub(super) fn initial(&mut self, model: &Model) -> Result<Option<States>> {
+    pub(crate) fn initial(&mut self, model: &Model) -> Result<Option<States>> {
         states::read(model, self)
     }
 }

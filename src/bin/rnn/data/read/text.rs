@@ -1,7 +1,6 @@
 //! `.txt`: a sequence a line, for a network with a vocabulary.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::BufRead;
 
 use wgpu_rnn::model::Vocabulary;
 use wgpu_rnn::{Error, ErrorKind, Result};
@@ -11,19 +10,19 @@ use crate::data::{Sequence, Values, Wanted};
 use crate::failure::{format_error, io_error};
 
 /// The lines of a text file. An empty line is a sequence of no steps.
-pub(super) struct TextLines {
-    lines: BufReader<File>,
+pub(crate) struct TextLines {
+    lines: Box<dyn BufRead>,
     label: String,
     vocabulary: Vocabulary,
     line: usize,
 }
 
 impl TextLines {
-    /// Takes an open file.
+    /// Takes lines to be encoded.
     ///
     /// # Errors
     /// `Unsupported` when the network has no vocabulary.
-    pub(super) fn new(lines: BufReader<File>, label: String, wanted: Wanted) -> Result<Self> {
+    pub(crate) fn new(lines: Box<dyn BufRead>, label: String, wanted: Wanted) -> Result<Self> {
         let known = vocabulary(wanted.vocabulary.as_ref());
         let vocabulary = known.map_err(|e| e.in_context(&label))?.clone();
         Ok(Self { lines, label, vocabulary, line: 0 })

@@ -1,4 +1,6 @@
-//! `rnn check`: the case table on a device, against the f64 reference.
+//! `rnn check`: the case table on a device, against the f64 reference; `onnx` runs case folders.
+
+mod onnx;
 
 use std::path::PathBuf;
 
@@ -27,7 +29,8 @@ use crate::table::{Align, Table};
   rnn check
   rnn check --device 1
   rnn check --list --filter lstm
-  rnn check model.safetensors --json")]
+  rnn check model.safetensors --json
+  rnn check --onnx tests/onnx --device reference       case folders of ONNX's backend tests")]
 pub(crate) struct CheckArgs {
     /// Model file to check beside the built-in cases, on random input of several shapes
     model: Option<PathBuf>,
@@ -46,6 +49,23 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
 
+    /// Run case folders instead: DIR/CASE/model.onnx with test_data_set_N/{input,output}_K.pb, as
+    /// ONNX's backend tests have them; --device reference takes the f64 reference
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "cell", "head", "output_activation", "list", "filter", "json"])]
+    onnx: Option<PathBuf>,
+
+    /// Absolute tolerance of --onnx
+    #[arg(long, value_name = "A", default_value_t = 1e-7, requires = "onnx")]
+    atol: f64,
+
+    /// Relative tolerance of --onnx
+    #[arg(long, value_name = "R", default_value_t = 1e-3, requires = "onnx")]
+    rtol: f64,
+
+    /// Where --onnx writes one JSON line per case and strategy
+    #[arg(short, long, value_name = "FILE.jsonl", requires = "onnx")]
+    output: Option<PathBuf>,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -60,6 +80,9 @@ pub(crate) struct CheckArgs {
 /// # Errors
 /// [`Failure::Found`] when a case failed or none ran; device failures.
 pub(crate) fn run(args: &CheckArgs) -> Result<()> {
+    if let Some(folder) = &args.onnx {
+        return onnx::run(args, folder);
+    }
     let list = gather(args)?;
     if args.list {
         return print_names(&list, args.json);

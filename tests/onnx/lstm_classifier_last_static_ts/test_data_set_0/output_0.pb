@@ -1,0 +1,1 @@
+BlogitsJìum>F'>Kj(>R·I>Uo¬>Õ­I>
