@@ -13,7 +13,7 @@ use wgpu_rnn::{
     Tensor,
 };
 
-use super::draw::{Case, Place, Sequences, noise, with_weights};
+use super::draw::{Case, Sequences, noise, with_weights};
 
 /// What a runner gives: f32 results widened.
 pub(crate) type Answer = ReferenceOutput<f64>;
@@ -729,9 +729,4 @@ fn output_spread(
             output
         }
     }
-}
-
-/// Tells whether a tensor is one that broken models in the teeth may change.
-pub(crate) fn is_weight(place: Place) -> bool {
-    place == Place::Weight
 }

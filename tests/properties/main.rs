@@ -20,7 +20,7 @@ use proptest::test_runner::{FileFailurePersistence, RngSeed};
 use wgpu_rnn::{Engine, LoadOptions, Model};
 
 /// What the engines' cells may have.
-const ENGINE_CELLS: Cells = Cells::Plain;
+const ENGINE_CELLS: Cells = Cells::WithOptions;
 
 /// Cases of a law unless `PROPTEST_CASES` says otherwise.
 fn config(cases: u32) -> ProptestConfig {
