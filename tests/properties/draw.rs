@@ -191,12 +191,8 @@ pub(crate) fn with_weights(model: &Model, mut change: impl FnMut(Place, &mut Ten
 fn each_tensor(weights: &mut DirectionWeights, change: &mut impl FnMut(Place, &mut Tensor)) {
     change(Place::Weight, &mut weights.weight_ih);
     change(Place::Weight, &mut weights.weight_hh);
-    let optional = [
-        &mut weights.bias_ih,
-        &mut weights.bias_hh,
-        &mut weights.weight_hr,
-        &mut weights.peephole,
-    ];
+    let optional =
+        [&mut weights.bias_ih, &mut weights.bias_hh, &mut weights.weight_hr, &mut weights.peephole];
     optional.into_iter().flatten().for_each(|tensor| change(Place::Weight, tensor));
     if let Some(norm) = &mut weights.layer_norm {
         change(Place::Scale, &mut norm.ih_weight);
@@ -208,16 +204,9 @@ fn each_tensor(weights: &mut DirectionWeights, change: &mut impl FnMut(Place, &m
     }
 }
 
-/// Whether cells may have options.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cells {
-    Plain,
-    WithOptions,
-}
-
 /// Draws a network with a batch.
-pub(crate) fn case(cells: Cells) -> impl Strategy<Value = Case> {
-    (network(cells), sequences(), run_options()).prop_map(|(network, sequences, options)| Case {
+pub(crate) fn case() -> impl Strategy<Value = Case> {
+    (network(), sequences(), run_options()).prop_map(|(network, sequences, options)| Case {
         network,
         sequences,
         options,
@@ -248,8 +237,8 @@ fn sequences() -> impl Strategy<Value = Sequences> {
 }
 
 /// Draws a network.
-pub(crate) fn network(cells: Cells) -> impl Strategy<Value = Network> {
-    (input(), vec(layer(cells), 1..=3), prop::option::of(head()), 0.5f32..2.0, 0u64..1 << 16)
+pub(crate) fn network() -> impl Strategy<Value = Network> {
+    (input(), vec(layer(), 1..=3), prop::option::of(head()), 0.5f32..2.0, 0u64..1 << 16)
         .prop_map(|(input, layers, head, gain, seed)| Network { input, layers, head, gain, seed })
 }
 
@@ -268,7 +257,7 @@ fn head() -> impl Strategy<Value = HeadSpec> {
     )
 }
 
-fn layer(cells: Cells) -> impl Strategy<Value = LayerSpec> {
+fn layer() -> impl Strategy<Value = LayerSpec> {
     let directions = [Direction::Forward, Direction::Reverse, Direction::Bidirectional];
     let size = prop_oneof![6 => 1usize..=9, 1 => 10usize..=21];
     (
@@ -277,7 +266,7 @@ fn layer(cells: Cells) -> impl Strategy<Value = LayerSpec> {
         prop::sample::select(directions.to_vec()),
         prop::bool::weighted(0.8),
         prop::option::weighted(0.3, 1usize..=9),
-        options(cells),
+        prop::option::weighted(0.7, options()),
     )
         .prop_map(|(cell, hidden, direction, bias, projection, wish)| {
             let projection = if cell == Cell::Lstm { projection.unwrap_or(0) } else { 0 };
@@ -285,7 +274,7 @@ fn layer(cells: Cells) -> impl Strategy<Value = LayerSpec> {
                 .direction(direction)
                 .bias(bias)
                 .projection(projection.min(hidden));
-            let options = possible(&wish, &spec);
+            let options = wish.map(|wish| possible(&wish, &spec)).unwrap_or_default();
             spec.options(options)
         })
 }
@@ -307,10 +296,7 @@ pub(crate) fn possible(wish: &CellOptions, spec: &LayerSpec) -> CellOptions {
 }
 
 /// Draws options for any cell; [`possible`] fits them to one.
-fn options(cells: Cells) -> BoxedStrategy<CellOptions> {
-    if cells == Cells::Plain {
-        return Just(CellOptions::default()).boxed();
-    }
+fn options() -> impl Strategy<Value = CellOptions> {
     let functions = prop_oneof![
         1 => Just(Vec::new()),
         1 => vec(vec(function(), 3), 2),
@@ -324,15 +310,9 @@ fn options(cells: Cells) -> BoxedStrategy<CellOptions> {
         prop::bool::weighted(0.3),
         prop::option::weighted(0.4, prop::sample::select(vec![1e-5f32, 1e-3, 0.1])),
     )
-        .prop_map(|(functions, clip, cell_clip, peephole, input_forget, layer_norm)| CellOptions {
-            functions,
-            clip,
-            cell_clip,
-            peephole,
-            input_forget,
-            layer_norm,
+        .prop_map(|(functions, clip, cell_clip, peephole, input_forget, layer_norm)| {
+            CellOptions { functions, clip, cell_clip, peephole, input_forget, layer_norm }
         })
-        .boxed()
 }
 
 /// Draws a function with parameters of order one.

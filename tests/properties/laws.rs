@@ -216,11 +216,7 @@ fn length(sequences: &Sequences, b: usize) -> usize {
 }
 
 /// Copies rows of the array seen as `[.., last axis]`.
-fn pick(
-    tensor: &Tensor<f64>,
-    rows: impl IntoIterator<Item = usize>,
-    count: usize,
-) -> Tensor<f64> {
+fn pick(tensor: &Tensor<f64>, rows: impl IntoIterator<Item = usize>, count: usize) -> Tensor<f64> {
     let width = tensor.shape().last().copied().unwrap_or(1);
     let data = rows.into_iter().flat_map(|row| tensor.row(row)).copied().collect();
     Tensor::new([count, width], data).expect("whole rows")
@@ -398,16 +394,13 @@ fn piece(batch: &Batch, model: &Model, from: usize, to: usize) -> Batch {
         })
     };
     let copy = if batch.is_tokens() {
-        let tokens: Vec<u32> =
-            places().map(|(b, t)| batch.token(b, t).expect("a token")).collect();
+        let tokens: Vec<u32> = places().map(|(b, t)| batch.token(b, t).expect("a token")).collect();
         Batch::tokens(tokens, rows, steps, layout)
     } else {
-        let values: Vec<f32> =
-            places().flat_map(|(b, t)| batch.features(b, t)).copied().collect();
+        let values: Vec<f32> = places().flat_map(|(b, t)| batch.features(b, t)).copied().collect();
         Batch::dense(values, rows, steps, model.input().spec().width(), layout)
     };
-    let lengths: Vec<usize> =
-        (0..rows).map(|b| batch.length(b).clamp(from, to) - from).collect();
+    let lengths: Vec<usize> = (0..rows).map(|b| batch.length(b).clamp(from, to) - from).collect();
     let copy = copy.and_then(|copy| copy.with_lengths(lengths)).expect("a part of a valid batch");
     match batch.initial() {
         Some(initial) => copy.with_initial(initial.clone()),
