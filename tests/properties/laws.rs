@@ -34,7 +34,7 @@ pub(crate) struct Runner {
 impl Runner {
     /// The f64 oracle.
     pub(crate) fn oracle() -> Self {
-        Self::broken("oracle", |model, batch, options| reference(model, batch, options))
+        Self::broken("oracle", reference)
     }
 
     /// The oracle with something around it.

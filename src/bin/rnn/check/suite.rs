@@ -134,7 +134,7 @@ impl Runner {
         };
         match self {
             Self::Reference => {
-                let outcome = prepared.compare(tolerance, |graph, batch| oracle(graph, batch));
+                let outcome = prepared.compare(tolerance, oracle);
                 vec![judge(first, Strategy::Auto, outcome)]
             }
             Self::Engines(list) => list
