@@ -27,8 +27,13 @@ fi
 
 is_root_debian() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
+# Not one `ls` over both folders: it fails as soon as one of them is missing.
 has_vulkan_driver() {
-    ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json >/dev/null 2>&1 || [ -n "${VK_ICD_FILENAMES:-}" ]
+    [ -n "${VK_ICD_FILENAMES:-}${VK_DRIVER_FILES:-}" ] && return 0
+    for manifest in /usr/share/vulkan/icd.d/*.json /usr/local/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json; do
+        [ -e "$manifest" ] && return 0
+    done
+    return 1
 }
 
 apt_updated=no
@@ -43,6 +48,7 @@ if [ "$(uname)" = Linux ] && ! has_vulkan_driver; then
         apt_update
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
             mesa-vulkan-drivers libvulkan1 >/dev/null
+        has_vulkan_driver || { echo "no Vulkan driver, even after installing Debian's mesa-vulkan-drivers"; exit 1; }
     else
         note "no Vulkan driver found; on Debian: apt-get install mesa-vulkan-drivers libvulkan1"
     fi
