@@ -3,6 +3,7 @@
 mod commands;
 mod faults;
 mod formats;
+mod onnx;
 mod runs;
 mod shipped;
 mod support;
