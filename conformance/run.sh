@@ -11,7 +11,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-die() { printf '%s\n' "$*" >&2; exit 1; }
+# 69 (EX_UNAVAILABLE): something is missing, as against 1: something disagrees.
+die() { printf '%s\n' "$*" >&2; exit 69; }
 
 python=${PYTHON:-python3}
 command -v "$python" >/dev/null || die "missing: python3 (Debian: apt-get install python3 python3-venv)"

@@ -113,6 +113,24 @@ if [ "$quick" = no ]; then
         if cargo run --release --quiet -- adapters | grep -qi llvmpipe; then device=llvmpipe; fi
         cargo run --release --quiet -- check --device "$device"
     fi
+
+    say "conformance: ONNX's own cases, onnxruntime, PyTorch"
+    conform() {
+        local status=0
+        bash conformance/run.sh "$@" || status=$?
+        if [ "$status" = 69 ] && [ "${CI:-}" != true ]; then
+            note "conformance needs what the line above names; skipped"
+        elif [ "$status" != 0 ]; then
+            exit "$status"
+        fi
+    }
+    if is_root_debian && command -v python3 >/dev/null && ! python3 -c 'import ensurepip' 2>/dev/null; then
+        apt_update
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+    fi
+    conform --cases 40
+    # Hundreds of seeds where a case costs no compilation of shaders.
+    conform --only fuzz --seed 40 --cases 960 --device cpu --device reference
 fi
 
 say "all passed"
