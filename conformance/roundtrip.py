@@ -3,6 +3,10 @@
 .onnx -> .safetensors -> .onnx of the node cases, the exporters' models and some fuzz cases, against the
 case's expected outputs; and .safetensors -> .onnx of PyTorch's golden fixtures, against PyTorch's results.
 
+A converted graph has no inputs for states and lengths: where the case has them, the expected outputs are
+onnxruntime's on the original graph with zero states and full lengths. What cannot be compared so counts as
+refused, with the reason.
+
 A converted file has names and layouts of its own: a .safetensors file keeps the network and drops the
 graph around it. So arrays are matched by what they hold: each input takes the array that fits its type and
 shape, and each wanted output must be found, up to the order of its axes, among the converted model's
@@ -18,12 +22,19 @@ import layout
 import numpy as np
 import onnxruntime
 import oracle
-from device import verdicts
+from device import read_rows, verdicts
 
 ATOL = RTOL = 1e-5
 FUZZ_CASES = 60
 GOLDEN = "tests/golden"
 
+
+# What a graph does to its outputs beyond the order of axes, which the network alone does not do.
+VIEWS = {
+    "keras_lstm_backwards": lambda want: {name: array[:, ::-1] for name, array in want.items()},  # time turned round
+    "lstm_stacked_state_keras_style": lambda want: {"y": want["y"]} | dict(
+        zip("hc", np.split(want["state_out"], 2, axis=1), strict=True)),  # [h, c] in one array
+}
 
 # --- matching -------------------------------------------------------------------------------------
 
@@ -126,18 +137,47 @@ def convert(program, source, target):
     if done.returncode == 0 and target.exists():
         return None
     detail = " ".join(done.stderr.split())[:200]
-    refused = "nsupported" in detail or "no words" in detail or "not understood" in detail
+    reasons = ("nsupported", "no words", "not understood", "as constants (a network alone cannot say them)",
+               "that are constant, got a graph input")
+    refused = any(reason in detail for reason in reasons)
     return ("refused" if refused and "panicked" not in detail else "error"), detail
 
 
-def onnx_case(program, folder, work):
-    """One case through .safetensors and back."""
+def without_feeds(folder, arrays):
+    """(arrays, expected outputs) of a case with zero states and full lengths, as onnxruntime computes the original.
+
+    A network alone has neither states nor lengths, so the converted graph has no inputs for them. Raises what
+    onnxruntime raises.
+    """
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), oracle.options(),
+                                           providers=["CPUExecutionProvider"])
+    first, *rest = session.get_inputs()
+    axes = {str(name): size for name, size in zip(first.shape, arrays[first.name].shape, strict=True)}
+    steps = axes.get("time", arrays[first.name].shape[0])
+    feeds = {first.name: arrays[first.name]}
+    for port in rest:
+        given = arrays[port.name]
+        feeds[port.name] = np.zeros_like(given) if given.dtype.kind == "f" else np.full_like(given, steps)
+    names = [output.name for output in session.get_outputs()]
+    return {first.name: arrays[first.name]}, dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def onnx_case(program, folder, work, fault):
+    """One case through .safetensors and back; fault is what onnxruntime is known to do wrong on it."""
     middle, back = work / f"{folder.name}.safetensors", work / f"{folder.name}.onnx"
     for source, target in ((folder / "model.onnx", middle), (middle, back)):
         problem = convert(program, source, target)
         if problem:
             return problem
-    return compare(back, layout.read_tensors(folder, "input"), layout.read_tensors(folder, "output"))
+    arrays, want = layout.read_tensors(folder, "input"), layout.read_tensors(folder, "output")
+    if len(arrays) > 1:
+        if fault:
+            return "refused", f"onnxruntime is wrong on the original: {fault}"
+        try:
+            arrays, want = without_feeds(folder, arrays)
+        except Exception as error:  # onnxruntime has many types
+            return "refused", f"onnxruntime does not run the original: {' '.join(str(error).split())[-120:]}"
+    return compare(back, arrays, VIEWS.get(folder.name, dict)(want))
 
 
 def read_safetensors(path):
@@ -191,6 +231,9 @@ def golden_case(program, path, work):
     if problem:
         return problem
     results = {name: data.pop(name) for name in ("output", "h_n", "c_n") if name in data}
+    given = sorted(set(data) - {"input", "tokens"})
+    if given:
+        return "refused", f"the results lean on {', '.join(given)}, which a network alone does not have"
     return compare(target, data, results)
 
 
@@ -211,8 +254,10 @@ def run(program, out):
     def note(name, outcome):
         rows.append({"case": name, "device": "convert", "strategy": "", "status": outcome[0], "detail": outcome[1]})
 
+    faults = {row["case"]: row["reason"] for row in read_rows(out / "fuzz" / "manifest.jsonl")
+              if row["onnxruntime"] == "fault"}
     for folder in chosen(out):
-        note(folder.name, onnx_case(program, folder, work))
+        note(folder.name, onnx_case(program, folder, work, faults.get(folder.name)))
     for path in sorted((out.parents[1] / GOLDEN).glob("*.safetensors")):
         note(f"golden_{path.stem}", golden_case(program, path, work))
     report = out / "roundtrip" / "reports" / "convert.jsonl"
@@ -220,7 +265,7 @@ def run(program, out):
     report.write_text("".join(json.dumps(row) + "\n" for row in rows))
     counts = Counter(row["status"] for row in rows)
     print(f"roundtrip  convert      {counts['pass']} of {len(rows)} pass, {counts['refused']} refused")
-    bad = {case: said for case, said in verdicts(rows).items() if said[0] != "pass"}
+    bad = {case: said for case, said in verdicts(rows).items() if said[0] not in ("pass", "refused")}
     for case, (status, detail) in sorted(bad.items())[:20]:
         print(f"  {status}: {case}: {detail}")
     return counts["fail"] + counts["error"]
