@@ -138,11 +138,11 @@ def convert(program, source, target):
     done = program.call("convert", source, target)
     if done.returncode == 0 and target.exists():
         return None
-    detail = " ".join(done.stderr.split())[:200]
+    detail = " ".join(done.stderr.split())
     reasons = ("nsupported", "no words", "not understood", "as constants (a network alone cannot say them)",
                "that are constant, got a graph input")
     refused = any(reason in detail for reason in reasons)
-    return ("refused" if refused and "panicked" not in detail else "error"), detail
+    return ("refused" if refused and "panicked" not in detail else "error"), detail[-300:]
 
 
 def without_feeds(folder, arrays):
