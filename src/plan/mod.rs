@@ -10,11 +10,13 @@
 
 mod builder;
 mod caps;
+mod cost;
 mod layer;
 mod output;
 mod strategy;
 
 pub use caps::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT, HARDWARE_WORKGROUPS};
+pub use cost::Constants;
 pub use strategy::{LayerChoice, Strategy};
 
 use crate::batch::Layout;
