@@ -27,7 +27,13 @@ fn variants() -> Vec<Variant> {
                 for custom in [false, true] {
                     if spec.rules == Rules::Either || !custom {
                         let variant = Variant { cell: *cell, rows: *rows, ..Variant::of(kernel) };
-                        variants.push(Variant { custom, ..variant });
+                        let variant = Variant { custom, ..variant };
+                        if kernel == Kernel::RecurStationary {
+                            let consts =
+                                vec![("LANES", 8), ("SHARES", 2), ("SLICES", 1), ("UNITS", 16)];
+                            variants.push(Variant { consts, ..variant.clone() });
+                        }
+                        variants.push(variant);
                     }
                 }
             }
@@ -42,12 +48,16 @@ fn parse(variant: &Variant) -> Module {
 }
 
 #[test]
-fn every_kernel_validates_with_no_capability() {
+fn every_kernel_validates_with_no_capability_but_shuffles() {
     let variants = variants();
     assert!(variants.len() > 40, "the table lost rows: {}", variants.len());
     for variant in variants {
         let module = parse(&variant);
-        Validator::new(ValidationFlags::all(), Capabilities::empty())
+        let capabilities =
+            if variant.shuffles() { Capabilities::SUBGROUP } else { Capabilities::empty() };
+        Validator::new(ValidationFlags::all(), capabilities)
+            .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
+            .subgroup_operations(naga::valid::SubgroupOperationSet::all())
             .validate(&module)
             .unwrap_or_else(|e| panic!("{variant}: {e:?}"));
     }

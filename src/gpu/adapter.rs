@@ -3,6 +3,9 @@
 use super::{AdapterReport, DeviceChoice, EngineOptions, Gpu};
 use crate::error::{Error, Result};
 
+/// Features that kernels use where they are there.
+const USED_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP;
+
 /// What the portability floor asks of every adapter: WebGPU's own default limits.
 const STORAGE_BUFFERS: u32 = 8;
 
@@ -181,7 +184,7 @@ async fn open_adapter(adapter: &wgpu::Adapter, options: &EngineOptions) -> Resul
     }
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("wgpu-rnn"),
-        required_features: wgpu::Features::empty(),
+        required_features: adapter.features() & USED_FEATURES,
         // Everything the adapter has: larger bindings mean fewer chunks.
         required_limits: adapter.limits(),
         ..Default::default()

@@ -38,7 +38,10 @@ pub(crate) fn encode(
             Op::Dispatch { call, grid, .. } => {
                 if let Some([x, y, z]) = shape.workgroups(*grid, 0) {
                     pass.set_pipeline(&workspace.pipelines[*call].pipeline);
-                    pass.set_bind_group(0, groups[*call], &[]);
+                    // Outside of a run of steps, a kernel that takes the step's index gets 0.
+                    let offsets: &[u32] =
+                        if workspace.pipelines[*call].takes_step { &[0] } else { &[] };
+                    pass.set_bind_group(0, groups[*call], offsets);
                     pass.dispatch_workgroups(x, y, z);
                 }
             }

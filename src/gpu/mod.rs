@@ -68,6 +68,9 @@ impl Gpu {
             max_invocations: limits.max_compute_invocations_per_workgroup,
             uniform_align: limits.min_uniform_buffer_offset_alignment,
             max_steps: 1 << 20,
+            subgroup: (device.features().contains(wgpu::Features::SUBGROUP)
+                && info.subgroup_min_size == info.subgroup_max_size)
+                .then_some(info.subgroup_min_size),
             workgroups_at_once: if is_software { cores() } else { HARDWARE_WORKGROUPS },
             is_software,
             loop_limit: None,

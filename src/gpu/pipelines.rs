@@ -16,6 +16,8 @@ const KEPT: usize = 256;
 pub(crate) struct Pipeline {
     pub(crate) pipeline: wgpu::ComputePipeline,
     pub(crate) layout: wgpu::BindGroupLayout,
+    /// Whether it takes the index of a step, by a dynamic offset.
+    pub(crate) takes_step: bool,
 }
 
 /// The cache.
@@ -87,7 +89,8 @@ fn compile(gpu: &Gpu, variant: &Variant, checked: bool) -> Pipeline {
         },
         cache: None,
     });
-    Pipeline { pipeline, layout }
+    let takes_step = spec.bindings.iter().any(|(_, access)| *access == Access::StepUniform);
+    Pipeline { pipeline, layout, takes_step }
 }
 
 fn entry(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {

@@ -4,6 +4,7 @@
 //! compare with the WGSL; [`Variant`] names one pipeline; [`Variant::source`] joins driver, cell and
 //! libraries in that order, so that line numbers in compiler messages are the driver's own.
 
+mod expand;
 pub mod uniforms;
 
 use crate::cell::Cell;
@@ -47,12 +48,18 @@ pub struct KernelSpec {
     pub takes_cell: bool,
     /// Whether a rows library belongs to it.
     pub takes_rows: bool,
+    /// Whether it exchanges values between the lanes of a subgroup, which needs the device's
+    /// `SUBGROUP` feature; a kernel that can do without has LANES = 1 then.
+    pub shuffles: bool,
     /// Which rules of the cell belong to it.
     pub rules: Rules,
     /// Bindings of group 0 in order.
     pub bindings: &'static [(&'static str, Access)],
     /// Override names.
     pub overrides: &'static [&'static str],
+    /// Sizes that are written into the text, with the smallest useful values: array lengths and the
+    /// counts of text loops.
+    pub consts: &'static [(&'static str, u32)],
 }
 
 /// Every kernel.
@@ -72,6 +79,12 @@ pub enum Kernel {
     ResetBeforeCandidate,
     /// The whole time loop of a point-wise cell.
     RecurResident,
+    /// Time steps of a point-wise cell, inputs shared by subgroups.
+    RecurTile,
+    /// Input projection or output layer, inputs shared by subgroups.
+    GemmTile,
+    /// The whole time loop of a point-wise cell, weights in registers.
+    RecurStationary,
     /// Layer normalisation of the input side.
     NormRows,
     /// Layer-normalised cell, the hidden product.
@@ -93,6 +106,9 @@ const HIDDEN: &str = include_str!("../../shaders/lib/hidden.wgsl");
 const FUNCTION: &str = include_str!("../../shaders/lib/function.wgsl");
 const CUSTOM: &str = include_str!("../../shaders/lib/custom.wgsl");
 const NORM: &str = include_str!("../../shaders/lib/norm.wgsl");
+const GEMM_ROWS: &str = include_str!("../../shaders/lib/gemm.wgsl");
+const TILE_PRODUCT: &str = include_str!("../../shaders/lib/tile_product.wgsl");
+const ALONE: &str = include_str!("../../shaders/lib/alone.wgsl");
 const OWN: &str = include_str!("../../shaders/lib/own.wgsl");
 const INDEX: &str = include_str!("../../shaders/lib/index.wgsl");
 const RECUR: &str = include_str!("../../shaders/lib/recur.wgsl");
@@ -107,9 +123,11 @@ const RESET_BEFORE_SPEC: KernelSpec = KernelSpec {
     libs: &[ACTIVATION, HIDDEN, INDEX, RECUR],
     takes_cell: false,
     takes_rows: true,
+    shuffles: false,
     rules: Rules::Either,
     bindings: RECUR_STEP_BINDINGS,
     overrides: &["WG_X", "WG_Y"],
+    consts: &[],
 };
 
 const RECUR_STEP_BINDINGS: &[(&str, Access)] = &[
@@ -127,7 +145,7 @@ const RECUR_STEP_BINDINGS: &[(&str, Access)] = &[
 
 impl Kernel {
     /// Every kernel, for tests that walk the table.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Gemm,
         Self::OneHot,
         Self::RecurStep,
@@ -135,6 +153,9 @@ impl Kernel {
         Self::ResetBeforeGates,
         Self::ResetBeforeCandidate,
         Self::RecurResident,
+        Self::RecurTile,
+        Self::GemmTile,
+        Self::RecurStationary,
         Self::NormRows,
         Self::NormProduct,
         Self::NormUpdate,
@@ -154,6 +175,9 @@ impl Kernel {
             Self::ResetBeforeGates => RESET_BEFORE_SPEC,
             Self::ResetBeforeCandidate => KernelSpec { entry: "candidate", ..RESET_BEFORE_SPEC },
             Self::RecurResident => RECUR_RESIDENT,
+            Self::RecurTile => RECUR_TILE,
+            Self::GemmTile => GEMM_TILE,
+            Self::RecurStationary => RECUR_STATIONARY,
             Self::NormRows => NORM_ROWS,
             Self::NormProduct => RECUR_NORM,
             Self::NormUpdate => KernelSpec { entry: "update", ..RECUR_NORM },
@@ -169,9 +193,10 @@ const GEMM: KernelSpec = KernelSpec {
     name: "gemm",
     entry: "main",
     wgsl: include_str!("../../shaders/gemm.wgsl"),
-    libs: &[INDEX],
+    libs: &[INDEX, GEMM_ROWS],
     takes_cell: false,
     takes_rows: true,
+    shuffles: false,
     rules: Rules::None,
     bindings: &[
         ("gemm", Uniform),
@@ -183,6 +208,7 @@ const GEMM: KernelSpec = KernelSpec {
         ("c", ReadWrite),
     ],
     overrides: &["WG_X", "WG_Y", "MODE", "GATHER"],
+    consts: &[],
 };
 
 const ONE_HOT: KernelSpec = KernelSpec {
@@ -192,6 +218,7 @@ const ONE_HOT: KernelSpec = KernelSpec {
     libs: &[INDEX],
     takes_cell: false,
     takes_rows: false,
+    shuffles: false,
     rules: Rules::None,
     bindings: &[
         ("gemm", Uniform),
@@ -202,6 +229,7 @@ const ONE_HOT: KernelSpec = KernelSpec {
         ("c", ReadWrite),
     ],
     overrides: &["WG_X", "WG_Y"],
+    consts: &[],
 };
 
 const RECUR_STEP: KernelSpec = KernelSpec {
@@ -211,9 +239,11 @@ const RECUR_STEP: KernelSpec = KernelSpec {
     libs: &[ACTIVATION, HIDDEN, INDEX, RECUR],
     takes_cell: true,
     takes_rows: true,
+    shuffles: false,
     rules: Rules::Either,
     bindings: RECUR_STEP_BINDINGS,
     overrides: &["WG_X", "WG_Y", "PROJECTED"],
+    consts: &[],
 };
 
 const RECUR_PROJECT: KernelSpec = KernelSpec {
@@ -223,6 +253,7 @@ const RECUR_PROJECT: KernelSpec = KernelSpec {
     libs: &[INDEX, RECUR],
     takes_cell: false,
     takes_rows: true,
+    shuffles: false,
     rules: Rules::None,
     bindings: &[
         ("recur", Uniform),
@@ -233,6 +264,7 @@ const RECUR_PROJECT: KernelSpec = KernelSpec {
         ("y", ReadWrite),
     ],
     overrides: &["WG_X", "WG_Y"],
+    consts: &[],
 };
 
 const RECUR_RESIDENT: KernelSpec = KernelSpec {
@@ -242,6 +274,7 @@ const RECUR_RESIDENT: KernelSpec = KernelSpec {
     libs: &[ACTIVATION, HIDDEN, INDEX, RECUR],
     takes_cell: true,
     takes_rows: true,
+    shuffles: false,
     rules: Rules::Either,
     bindings: &[
         ("recur", Uniform),
@@ -255,7 +288,44 @@ const RECUR_RESIDENT: KernelSpec = KernelSpec {
         ("params", Read),
     ],
     overrides: &["WG_X", "WG_Y", "STATE_VECS"],
+    consts: &[],
 };
+
+const RECUR_TILE: KernelSpec = KernelSpec {
+    name: "recur_tile",
+    entry: "main",
+    wgsl: include_str!("../../shaders/recur_tile.wgsl"),
+    libs: &[ACTIVATION, INDEX, RECUR],
+    takes_cell: true,
+    takes_rows: true,
+    shuffles: true,
+    rules: Rules::Either,
+    bindings: RECUR_STEP_BINDINGS,
+    overrides: &["PASSES", "ONE_STEP"],
+    consts: TILE_CONSTS,
+};
+
+const GEMM_TILE: KernelSpec = KernelSpec {
+    name: "gemm_tile",
+    entry: "main",
+    wgsl: include_str!("../../shaders/gemm_tile.wgsl"),
+    shuffles: true,
+    overrides: &["MODE", "GATHER"],
+    consts: TILE_CONSTS,
+    ..GEMM
+};
+
+const RECUR_STATIONARY: KernelSpec = KernelSpec {
+    name: "recur_stationary",
+    entry: "main",
+    wgsl: include_str!("../../shaders/recur_stationary.wgsl"),
+    overrides: &[],
+    consts: &[("LANES", 1), ("SHARES", 1), ("SLICES", 2), ("UNITS", 4)],
+    ..RECUR_RESIDENT
+};
+
+const TILE_CONSTS: &[(&str, u32)] =
+    &[("LANES", 4), ("SUBGROUPS", 1), ("GROUPS", 1), ("COLUMNS", 1)];
 
 const NORM_ROWS: KernelSpec = KernelSpec {
     name: "norm_rows",
@@ -264,9 +334,11 @@ const NORM_ROWS: KernelSpec = KernelSpec {
     libs: &[NORM],
     takes_cell: false,
     takes_rows: false,
+    shuffles: false,
     rules: Rules::None,
     bindings: &[("norm", Uniform), ("scales", Read), ("lengths", Read), ("gates_x", ReadWrite)],
     overrides: &[],
+    consts: &[],
 };
 
 const RECUR_NORM: KernelSpec = KernelSpec {
@@ -276,9 +348,11 @@ const RECUR_NORM: KernelSpec = KernelSpec {
     libs: &[ACTIVATION, HIDDEN, INDEX, NORM, RECUR],
     takes_cell: true,
     takes_rows: true,
+    shuffles: false,
     rules: Rules::Custom,
     bindings: RECUR_STEP_BINDINGS,
     overrides: &["WG_X", "WG_Y"],
+    consts: &[],
 };
 
 const FINAL_STATES: KernelSpec = KernelSpec {
@@ -288,6 +362,7 @@ const FINAL_STATES: KernelSpec = KernelSpec {
     libs: &[INDEX, RECUR],
     takes_cell: false,
     takes_rows: false,
+    shuffles: false,
     rules: Rules::None,
     bindings: &[
         ("recur", Uniform),
@@ -297,6 +372,7 @@ const FINAL_STATES: KernelSpec = KernelSpec {
         ("h_n", ReadWrite),
     ],
     overrides: &[],
+    consts: &[],
 };
 
 const ACTIVATE: KernelSpec = KernelSpec {
@@ -306,9 +382,11 @@ const ACTIVATE: KernelSpec = KernelSpec {
     libs: &[ACTIVATION],
     takes_cell: false,
     takes_rows: false,
+    shuffles: false,
     rules: Rules::None,
     bindings: &[("shape", Uniform), ("values", ReadWrite)],
     overrides: &["KIND"],
+    consts: &[],
 };
 
 const COPY_ROWS: KernelSpec = KernelSpec {
@@ -318,9 +396,11 @@ const COPY_ROWS: KernelSpec = KernelSpec {
     libs: &[],
     takes_cell: false,
     takes_rows: false,
+    shuffles: false,
     rules: Rules::None,
     bindings: &[("rows", Uniform), ("source", Read), ("lengths", Read), ("target_rows", ReadWrite)],
     overrides: &[],
+    consts: &[],
 };
 
 const LOOP_CANARY: KernelSpec = KernelSpec {
@@ -330,9 +410,11 @@ const LOOP_CANARY: KernelSpec = KernelSpec {
     libs: &[],
     takes_cell: false,
     takes_rows: false,
+    shuffles: false,
     rules: Rules::None,
     bindings: &[("canary", Uniform), ("reached", ReadWrite)],
     overrides: &[],
+    consts: &[],
 };
 
 /// Returns the WGSL of a cell, or `None` for a cell that has a driver of its own.
@@ -377,6 +459,14 @@ impl RowTile {
             Self::Four => include_str!("../../shaders/lib/rows4.wgsl"),
         }
     }
+
+    const fn shuffle_wgsl(self) -> &'static str {
+        match self {
+            Self::One => include_str!("../../shaders/lib/shuffle1.wgsl"),
+            Self::Two => include_str!("../../shaders/lib/shuffle2.wgsl"),
+            Self::Four => include_str!("../../shaders/lib/shuffle4.wgsl"),
+        }
+    }
 }
 
 /// Overrides of `lib/custom`: the functions of both directions, and which options are on.
@@ -395,17 +485,25 @@ pub struct Variant {
     pub custom: bool,
     /// Values of overrides.
     pub overrides: Vec<(&'static str, u32)>,
+    /// Values of the sizes in the text.
+    pub consts: Vec<(&'static str, u32)>,
 }
 
 impl Variant {
     /// Names a kernel without cell, rows and overrides.
     pub fn of(kernel: Kernel) -> Self {
-        Self { kernel, cell: None, rows: None, custom: false, overrides: Vec::new() }
+        let consts = kernel.spec().consts.to_vec();
+        Self { kernel, cell: None, rows: None, custom: false, overrides: Vec::new(), consts }
     }
 
     /// Returns the value of an override, where it is set.
     pub fn get(&self, name: &str) -> Option<u32> {
         self.overrides.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
+    }
+
+    /// Tells whether it exchanges values between the lanes of a subgroup.
+    pub fn shuffles(&self) -> bool {
+        self.kernel.spec().shuffles || self.size("LANES").is_some_and(|lanes| lanes > 1)
     }
 
     /// Lists the names of every override that the source declares.
@@ -424,13 +522,36 @@ impl Variant {
         let mut parts = vec![spec.wgsl];
         parts.extend(self.cell.and_then(cell_wgsl));
         parts.extend(self.rows.map(RowTile::wgsl));
+        if self.shuffles() {
+            parts.extend(self.rows.map(RowTile::shuffle_wgsl));
+        } else if self.size("LANES").is_some() {
+            parts.push(ALONE);
+        }
         match (spec.rules, self.custom) {
             (Rules::Either, false) => parts.push(OWN),
             (Rules::Either | Rules::Custom, _) => parts.extend([CUSTOM, FUNCTION]),
             (Rules::None, _) => {}
         }
         parts.extend(spec.libs);
-        parts.join("\n")
+        let text = parts.join("\n");
+        if self.consts.is_empty() {
+            return text;
+        }
+        let text = text.replace("//@ use tile_product", TILE_PRODUCT);
+        let mut text = expand::expand(&text, &|name| self.size(name));
+        for (name, value) in &self.consts {
+            text.push_str(&format!("const {name}: u32 = {value}u;\n"));
+        }
+        text
+    }
+
+    /// Returns a size that text loops may name.
+    fn size(&self, name: &str) -> Option<u32> {
+        match name {
+            "GATES" => Some(self.cell.map_or(1, |cell| u32::try_from(cell.gates()).unwrap_or(0))),
+            "ROWS" => self.rows.map(RowTile::rows),
+            _ => self.consts.iter().find(|(n, _)| *n == name).map(|(_, value)| *value),
+        }
     }
 }
 
@@ -447,7 +568,7 @@ impl std::fmt::Display for Variant {
         if let Some(rows) = self.rows {
             write!(f, " rows={}", rows.rows())?;
         }
-        for (name, value) in &self.overrides {
+        for (name, value) in self.overrides.iter().chain(&self.consts) {
             write!(f, " {name}={value}")?;
         }
         Ok(())

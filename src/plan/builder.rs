@@ -134,6 +134,7 @@ impl<'a> Builder<'a> {
         let widest = match grid {
             Grid::Fixed(groups) => groups.into_iter().max().unwrap_or(0),
             Grid::ChunkRows { x_z, .. } | Grid::StepRows { x_z, .. } => x_z[0].max(x_z[1]),
+            Grid::StepTiles { y_z, .. } => y_z[0].max(y_z[1]),
             Grid::Tiles { z, .. } => z,
         };
         if widest > self.caps.max_workgroups {

@@ -17,6 +17,8 @@ pub struct DeviceCaps {
     pub uniform_align: u32,
     /// Time steps that one run may have.
     pub max_steps: u32,
+    /// Lanes of a subgroup, where shaders may use subgroups and all have the same size.
+    pub subgroup: Option<u32>,
     /// Workgroups that run side by side: processor cores for a software adapter, else a guess.
     pub workgroups_at_once: u32,
     /// Whether the adapter is a software rasteriser on the CPU.
@@ -38,6 +40,7 @@ impl DeviceCaps {
             max_invocations: 256,
             uniform_align: 256,
             max_steps: 1 << 16,
+            subgroup: None,
             workgroups_at_once: HARDWARE_WORKGROUPS,
             is_software: false,
             loop_limit: None,

@@ -96,8 +96,14 @@ impl Builder<'_> {
                 batch_major: 0,
             };
             match choice.strategy {
+                Strategy::StepTile | Strategy::ResidentTile => {
+                    self.tile(index, spec, &choice, recur, (gates, y), &buffers)?
+                }
                 Strategy::Resident => {
                     self.resident(index, spec, &choice, recur, (gates, y), &buffers)?
+                }
+                Strategy::Stationary => {
+                    self.stationary(index, spec, &choice, recur, (gates, y), &buffers)?
                 }
                 _ => self.per_step(index, spec, &choice, recur, (gates, y), &buffers)?,
             }
@@ -192,7 +198,24 @@ impl Builder<'_> {
         is_gather: bool,
         z: u32,
     ) -> Result<()> {
-        self.check_loops("matrix product", u64::from(block.inner4) + 16)?;
+        self.check_loops("matrix product", u64::from(block.inner4) * 9 / 8 + 64)?;
+        if let (Some(lanes), true) = (self.caps.subgroup, self.caps.is_software) {
+            let most = if mode >= 2 { self.batch } else { block.step_count * self.batch };
+            let (rows, tile) = tile::shape(self.caps, lanes, (most, 1, block.columns4), true);
+            let mut variant = Variant::of(Kernel::GemmTile);
+            variant.rows = Some(rows);
+            variant.overrides = vec![("MODE", mode), ("GATHER", u32::from(is_gather))];
+            variant.consts = tile.consts();
+            let x_z = [ceil_div(block.columns4, tile.width4()), z];
+            let per_group = tile.groups * rows.rows();
+            let grid = if mode >= 2 {
+                Grid::Fixed([x_z[0], ceil_div(self.batch, per_group).max(1), z])
+            } else {
+                Grid::ChunkRows { x_z, first: block.first_step, count: block.step_count, per_group }
+            };
+            let call = self.call(variant, slots, &block)?;
+            return self.dispatch(call, grid);
+        }
         let rows = RowTile::Four;
         let (wg_x, wg_y) = (8, 8);
         let mut variant = Variant::of(Kernel::Gemm);
@@ -239,7 +262,7 @@ impl Builder<'_> {
         let z = recur.directions;
         let grid = |width4: u32| Grid::StepRows {
             x_z: [ceil_div(width4, x), z],
-            per_group: choice.tile(),
+            per_group: choice.tile_rows(),
         };
         let variant = |kernel: Kernel, cell: Option<Cell>| {
             let mut variant = Variant::of(kernel);
@@ -293,21 +316,91 @@ impl Builder<'_> {
         buffers: &LayerBuffers,
     ) -> Result<()> {
         let most = self.resident_steps(spec, choice, &recur)?;
-        let (end, mut first) = (recur.first_step + recur.step_count, recur.first_step);
         let mut variant = Variant::of(Kernel::RecurResident);
         variant.cell = Some(spec.cell);
         variant.rows = Some(choice.rows);
         let [x, wg_y] = choice.workgroup;
-        let state_vecs = 2 * choice.tile() * recur.state4;
+        let state_vecs = 2 * choice.tile_rows() * recur.state4;
         variant.overrides = vec![("WG_X", x), ("WG_Y", wg_y), ("STATE_VECS", state_vecs)];
         set_rules(&mut variant, spec);
         let slots = self.recur_slots(index, (gates, y), buffers);
+        self.loop_dispatches(&variant, &slots, recur, (most, choice.tile_rows()))
+    }
+
+    /// The tile driver, step by step or resident.
+    fn tile(
+        &mut self,
+        index: usize,
+        spec: &LayerSpec,
+        choice: &LayerChoice,
+        recur: Recur,
+        (gates, y): (usize, usize),
+        buffers: &LayerBuffers,
+    ) -> Result<()> {
+        let Some(tile) = choice.tile else {
+            return Err(Error::unsupported("strategy: expected the sizes of its tile, got none"));
+        };
+        let one_step = choice.strategy == Strategy::StepTile;
+        let step_loops = tile.step_loops(spec, choice.rows)? + u64::from(choice.tile_rows());
+        self.check_loops("tile step", step_loops)?;
+        let mut variant = Variant::of(Kernel::RecurTile);
+        variant.cell = Some(spec.cell);
+        variant.rows = Some(choice.rows);
+        variant.overrides = vec![("PASSES", tile.passes), ("ONE_STEP", u32::from(one_step))];
+        variant.consts = tile.consts();
+        set_rules(&mut variant, spec);
+        let slots = self.recur_slots(index, (gates, y), buffers);
+        let (z, per_group) = (recur.directions, choice.tile_rows());
+        if one_step {
+            let call = self.call(variant, slots, &recur)?;
+            let y = ceil_div(recur.units4, tile.width4());
+            let grid = Grid::StepTiles { y_z: [y, z], per_group };
+            let (first, count) = (recur.first_step, recur.step_count);
+            self.plan.ops.push(Op::Steps { calls: vec![(call, grid)], first, count });
+            return Ok(());
+        }
+        let most = self.steps_within(step_loops, spec, choice, recur.step_count)?;
+        self.loop_dispatches(&variant, &slots, recur, (most, per_group))
+    }
+
+    /// The loop with weights in registers.
+    fn stationary(
+        &mut self,
+        index: usize,
+        spec: &LayerSpec,
+        choice: &LayerChoice,
+        recur: Recur,
+        (gates, y): (usize, usize),
+        buffers: &LayerBuffers,
+    ) -> Result<()> {
+        let Some(shape) = choice.stationary else {
+            return Err(Error::unsupported("strategy: expected the sizes of its loop, got none"));
+        };
+        let mut variant = Variant::of(Kernel::RecurStationary);
+        variant.cell = Some(spec.cell);
+        variant.rows = Some(choice.rows);
+        variant.consts = shape.consts();
+        set_rules(&mut variant, spec);
+        let slots = self.recur_slots(index, (gates, y), buffers);
+        let step_loops = shape.step_loops(choice.rows, to_u32(spec.cell.gates())?);
+        let most = self.steps_within(step_loops, spec, choice, recur.step_count)?;
+        self.loop_dispatches(&variant, &slots, recur, (most, choice.tile_rows()))
+    }
+
+    /// One dispatch for every `most` steps of a chunk.
+    fn loop_dispatches(
+        &mut self,
+        variant: &Variant,
+        slots: &[Slot],
+        recur: Recur,
+        (most, per_group): (u32, u32),
+    ) -> Result<()> {
+        let (end, mut first) = (recur.first_step + recur.step_count, recur.first_step);
         while first < end {
             let count = most.min(end - first);
             let block = Recur { first_step: first, step_count: count, ..recur };
-            let call = self.call(variant.clone(), slots.clone(), &block)?;
-            let grid = Grid::Tiles { first, per_group: choice.tile(), z: recur.directions };
-            self.dispatch(call, grid)?;
+            let call = self.call(variant.clone(), slots.to_vec(), &block)?;
+            self.dispatch(call, Grid::Tiles { first, per_group, z: recur.directions })?;
             first += count;
         }
         Ok(())
@@ -372,6 +465,18 @@ impl Builder<'_> {
         // Every loop counted as if none were unrolled.
         let per_step =
             sweeps * (1 + u64::from(recur.state4) * (1 + gates) + rows * (1 + gates)) + rows + 1;
+        self.steps_within(per_step, spec, choice, recur.step_count)
+    }
+
+    /// Steps that one dispatch of a resident loop may run, when a step takes `per_step` iterations.
+    fn steps_within(
+        &self,
+        per_step: u64,
+        spec: &LayerSpec,
+        choice: &LayerChoice,
+        step_count: u32,
+    ) -> Result<u32> {
+        let gates = axis(spec.cell.gates());
         let by_loops = match self.caps.loop_limit {
             None => u64::MAX,
             Some(limit) => {
@@ -379,11 +484,14 @@ impl Builder<'_> {
                 u64::from(limit.saturating_sub(LOOP_MARGIN)) / per_step
             }
         };
-        let tile_flops =
-            2 * gates * axis(spec.hidden_size) * axis(spec.hidden_size) * u64::from(choice.tile());
+        let tile_flops = 2
+            * gates
+            * axis(spec.hidden_size)
+            * axis(spec.hidden_size)
+            * u64::from(choice.tile_rows());
         let by_work =
             if self.caps.is_software { u64::MAX } else { RESIDENT_FLOPS / tile_flops.max(1) };
-        narrow(by_loops.min(by_work).clamp(1, u64::from(recur.step_count)))
+        narrow(by_loops.min(by_work).clamp(1, u64::from(step_count)))
     }
 
     fn final_states(&mut self, spec: &LayerSpec, y: usize, buffers: &LayerBuffers) -> Result<()> {

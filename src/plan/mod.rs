@@ -13,11 +13,15 @@ mod caps;
 mod cost;
 mod layer;
 mod output;
+mod stationary;
 mod strategy;
+mod tile;
 
 pub use caps::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT, HARDWARE_WORKGROUPS};
 pub use cost::Constants;
+pub use stationary::StationaryShape;
 pub use strategy::{LayerChoice, Strategy};
+pub use tile::TileShape;
 
 use crate::batch::Layout;
 use crate::error::{Error, Result};
@@ -142,6 +146,13 @@ pub enum Grid {
     StepRows {
         /// Workgroups along x and z.
         x_z: [u32; 2],
+        /// Rows of a workgroup.
+        per_group: u32,
+    },
+    /// x covers tiles of sequences still running at the step.
+    StepTiles {
+        /// Workgroups along y and z.
+        y_z: [u32; 2],
         /// Rows of a workgroup.
         per_group: u32,
     },
@@ -286,6 +297,9 @@ impl RunShape {
             }
             Grid::StepRows { x_z: [x, z], per_group } => {
                 [x, ceil_div(self.active(step), per_group), z]
+            }
+            Grid::StepTiles { y_z: [y, z], per_group } => {
+                [ceil_div(self.active(step), per_group), y, z]
             }
             Grid::Tiles { first, per_group, z } => [ceil_div(self.active(first), per_group), 1, z],
         };

@@ -1,6 +1,8 @@
 //! Which driver runs a layer, and why.
 
 use super::caps::DeviceCaps;
+use super::stationary::{self, StationaryShape};
+use super::tile::{self, TileShape};
 use super::{ceil_div, to_u32};
 use crate::error::{Error, Result};
 use crate::kernel::RowTile;
@@ -18,11 +20,24 @@ pub enum Strategy {
     /// The whole time loop inside one dispatch, one workgroup per tile of sequences; refused where
     /// the state does not fit workgroup memory.
     Resident,
+    /// One dispatch per time step, inputs shared by the lanes of subgroups.
+    StepTile,
+    /// The whole time loop inside one dispatch, inputs shared by the lanes of subgroups.
+    ResidentTile,
+    /// The whole time loop inside one dispatch, weights in registers; for small layers.
+    Stationary,
 }
 
 impl Strategy {
     /// Every strategy that can be asked for.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::StepPerDispatch, Self::Resident];
+    pub const ALL: [Self; 6] = [
+        Self::Auto,
+        Self::StepPerDispatch,
+        Self::Resident,
+        Self::StepTile,
+        Self::ResidentTile,
+        Self::Stationary,
+    ];
 
     /// Returns the name used on the command line.
     pub const fn name(self) -> &'static str {
@@ -30,6 +45,9 @@ impl Strategy {
             Self::Auto => "auto",
             Self::StepPerDispatch => "step",
             Self::Resident => "resident",
+            Self::StepTile => "step-tile",
+            Self::ResidentTile => "resident-tile",
+            Self::Stationary => "stationary",
         }
     }
 }
@@ -43,14 +61,23 @@ pub struct LayerChoice {
     pub rows: RowTile,
     /// Workgroup size along units and along row tiles.
     pub workgroup: [u32; 2],
+    /// Sizes of a tile kernel, where the strategy is one.
+    pub tile: Option<TileShape>,
+    /// Sizes of the loop with weights in registers, where that is the strategy.
+    pub stationary: Option<StationaryShape>,
     /// Why this strategy, and why not the other.
     pub reason: String,
 }
 
 impl LayerChoice {
     /// Returns the rows of one workgroup.
-    pub fn tile(&self) -> u32 {
-        self.workgroup[1] * self.rows.rows()
+    pub fn tile_rows(&self) -> u32 {
+        let groups = match (self.tile, self.stationary) {
+            (Some(tile), _) => tile.groups,
+            (None, Some(_)) => 1,
+            (None, None) => self.workgroup[1],
+        };
+        groups * self.rows.rows()
     }
 }
 
@@ -69,6 +96,18 @@ pub(super) fn choose(
     caps: &DeviceCaps,
     wanted: Strategy,
 ) -> Result<LayerChoice> {
+    if matches!(wanted, Strategy::StepTile | Strategy::ResidentTile) {
+        let choice = tile(spec, batch, caps, wanted);
+        return choice.map_err(|refusal| {
+            Error::unsupported(format!("strategy {}: expected {refusal}", wanted.name()))
+        });
+    }
+    if wanted == Strategy::Stationary {
+        let choice = stationary(spec, batch, caps);
+        return choice.map_err(|refusal| {
+            Error::unsupported(format!("strategy {}: expected {refusal}", wanted.name()))
+        });
+    }
     let resident = resident(spec, batch, caps);
     match (wanted, resident) {
         (Strategy::Resident, Err(refusal)) => {
@@ -81,17 +120,17 @@ pub(super) fn choose(
             reason: "step per dispatch: asked for".into(),
             ..step(spec, batch, caps)?
         }),
-        (Strategy::Auto, Err(refusal)) => Ok(LayerChoice {
+        (_, Err(refusal)) => Ok(LayerChoice {
             reason: format!("step per dispatch: resident needs {refusal}"),
             ..step(spec, batch, caps)?
         }),
-        (Strategy::Auto, Ok(choice)) => {
-            let (hidden, tiles) = (spec.hidden_size, ceil_div(batch, choice.tile()));
+        (_, Ok(choice)) => {
+            let (hidden, tiles) = (spec.hidden_size, ceil_div(batch, choice.tile_rows()));
             if caps.is_software || hidden <= RESIDENT_HIDDEN {
                 let reason = format!(
                     "resident: {hidden} units fit workgroup memory in {tiles} tiles of {} rows; \
                      one barrier a step costs less than one dispatch a step",
-                    choice.tile()
+                    choice.tile_rows()
                 );
                 Ok(LayerChoice { reason, ..choice })
             } else {
@@ -125,8 +164,69 @@ fn step(spec: &LayerSpec, batch: u32, caps: &DeviceCaps) -> Result<LayerChoice> 
         strategy: Strategy::StepPerDispatch,
         rows,
         workgroup: [x, y],
+        tile: None,
+        stationary: None,
         reason: String::new(),
     })
+}
+
+/// Shapes the tile driver for a layer, or says what it would need.
+fn tile(
+    spec: &LayerSpec,
+    batch: u32,
+    caps: &DeviceCaps,
+    strategy: Strategy,
+) -> std::result::Result<LayerChoice, String> {
+    plain_pointwise(spec)?;
+    let lanes = tile::lanes(caps)?;
+    let words = |e: Error| e.to_string();
+    let gates = to_u32(spec.cell.gates()).map_err(words)?;
+    let units4 = padded4(spec.hidden_size).map_err(words)?;
+    let spread = strategy == Strategy::StepTile;
+    let directions = u32::try_from(spec.direction.count()).unwrap_or(1);
+    // A resident loop has only its tiles to fill the device with.
+    let share = ceil_div(batch.saturating_mul(directions), caps.workgroups_at_once.max(1));
+    let rows = if spread { batch } else { batch.min(share) };
+    let (rows, tile) = tile::shape(caps, lanes, (rows, gates, units4), spread);
+    let workgroup = [tile.lanes * tile.subgroups, 1];
+    let reason = format!("{}: asked for", strategy.name());
+    Ok(LayerChoice { strategy, rows, workgroup, tile: Some(tile), stationary: None, reason })
+}
+
+/// Shapes the loop with weights in registers for a layer, or says what it would need.
+fn stationary(
+    spec: &LayerSpec,
+    batch: u32,
+    caps: &DeviceCaps,
+) -> std::result::Result<LayerChoice, String> {
+    plain_pointwise(spec)?;
+    let (rows, shape) = stationary::shape(spec, batch, caps)?;
+    Ok(LayerChoice {
+        strategy: Strategy::Stationary,
+        rows,
+        workgroup: [shape.units, shape.slices],
+        tile: None,
+        stationary: Some(shape),
+        reason: "stationary: asked for".into(),
+    })
+}
+
+/// What the loops without drivers of their own for second products and statistics need.
+fn plain_pointwise(spec: &LayerSpec) -> std::result::Result<(), String> {
+    if !spec.cell.spec().pointwise {
+        return Err(format!("a point-wise cell, {} has a second product in each step", spec.cell));
+    }
+    if spec.options.layer_norm.is_some() {
+        return Err(
+            "a layer without normalisation (its statistics need a driver of their own)".into()
+        );
+    }
+    if spec.proj_size > 0 {
+        return Err(
+            "a layer without projection (its second product needs a driver of its own)".into()
+        );
+    }
+    Ok(())
 }
 
 fn tile_for(batch: u32) -> RowTile {
@@ -143,19 +243,7 @@ fn resident(
     batch: u32,
     caps: &DeviceCaps,
 ) -> std::result::Result<LayerChoice, String> {
-    if !spec.cell.spec().pointwise {
-        return Err(format!("a point-wise cell, {} has a second product in each step", spec.cell));
-    }
-    if spec.options.layer_norm.is_some() {
-        return Err(
-            "a layer without normalisation (its statistics need a driver of their own)".into()
-        );
-    }
-    if spec.proj_size > 0 {
-        return Err(
-            "a layer without projection (its second product needs a driver of its own)".into()
-        );
-    }
+    plain_pointwise(spec)?;
     let units4 = padded4(spec.hidden_size).map_err(|e| e.to_string())?;
     // Two copies of h, 16 bytes per vec4.
     let row_bytes = u64::from(units4) * 32;
@@ -178,5 +266,12 @@ fn resident(
     let wanted = ceil_div(batch, rows.rows());
     // Beyond 8 rows a tile gains little: a middle that needs no calibration.
     let y = wanted.min(most).min(ceil_div(share, rows.rows())).min(8 / rows.rows()).max(1);
-    Ok(LayerChoice { strategy: Strategy::Resident, rows, workgroup: [x, y], reason: String::new() })
+    Ok(LayerChoice {
+        strategy: Strategy::Resident,
+        rows,
+        workgroup: [x, y],
+        tile: None,
+        stationary: None,
+        reason: String::new(),
+    })
 }

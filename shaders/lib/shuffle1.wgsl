@@ -1,0 +1,10 @@
+// A register tile of 1 row as lane `lane` of the subgroup holds it. Needs: lib/rows1.
+
+fn shuffled(rows: Rows, lane: u32) -> Rows {
+    return subgroupShuffle(rows, lane);
+}
+
+// The same under the name that drivers use which also run without subgroups (lib/alone).
+fn across(rows: Rows, lane: u32) -> Rows {
+    return shuffled(rows, lane);
+}

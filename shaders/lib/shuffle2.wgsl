@@ -1,0 +1,10 @@
+// A register tile of 2 rows as lane `lane` of the subgroup holds it. Needs: lib/rows2.
+
+fn shuffled(rows: Rows, lane: u32) -> Rows {
+    return Rows(subgroupShuffle(rows[0], lane), subgroupShuffle(rows[1], lane));
+}
+
+// The same under the name that drivers use which also run without subgroups (lib/alone).
+fn across(rows: Rows, lane: u32) -> Rows {
+    return shuffled(rows, lane);
+}

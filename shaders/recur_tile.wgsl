@@ -1,0 +1,151 @@
+// Time steps of a point-wise cell, a tile of sequences per workgroup, inputs shared by subgroups.
+//
+//   gh = W_hh·h_{t-1} + b_hh;   h_t, c_t = cell_step(gx, gh, h_{t-1}, c_{t-1})
+//
+// Two uses. Resident: grid y = 1, a workgroup owns all units of its sequences and loops over the
+// steps of the dispatch with one barrier each. Step per dispatch (ONE_STEP): the units are spread
+// over grid y, and the step is the dynamic uniform's. h lives in y, from which the next step reads it.
+// Grid: x over tiles of ROW_COUNT rows, y over PASSES blocks of units, z over directions.
+// Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
+// Needs: a cell file, lib/{own or custom,activation,index,recur,rowsN,shuffleN,tile_product}.
+// Host: src/kernel/mod.rs, src/plan/tile.rs.
+
+struct Step {
+    index: u32, // step, counted from recur.first_step
+}
+
+@group(0) @binding(0) var<uniform> recur: Recur;
+@group(0) @binding(1) var<uniform> step: Step;                              // dynamic offset
+@group(0) @binding(2) var<storage, read> gates_x: array<vec4f>;             // [D, chunk·B, G, H/4]
+@group(0) @binding(3) var<storage, read> weight_hh: array<vec4f>;           // [D, H, G, H/4]
+@group(0) @binding(4) var<storage, read> bias_hh: array<vec4f>;             // [D, G, H/4]
+@group(0) @binding(5) var<storage, read> h_0: array<vec4f>;                 // [D, B, H/4]
+@group(0) @binding(6) var<storage, read> lengths: array<u32>;               // [B]
+@group(0) @binding(7) var<storage, read_write> y: array<vec4f>;             // [T, B, D, H/4]
+@group(0) @binding(8) var<storage, read_write> cells: array<vec4f>;         // [D, B, H/4]: c
+@group(0) @binding(9) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom; else unused
+
+// Subgroups of a workgroup, and blocks of units that each of them computes, one after the other.
+override PASSES: u32 = 1u;
+override ONE_STEP: bool = false;
+
+const ROW_COUNT: u32 = GROUPS * ROWS;
+
+var<private> is_first: bool;
+var<private> len: array<u32, ROW_COUNT>;
+// Where the rows' h_{t-1} lies, and the sums of a pass: [rows, COLUMNS, G].
+var<private> base: array<u32, ROW_COUNT>;
+var<private> sums: array<vec4f, ROW_COUNT * COLUMNS * GATES>;
+
+fn source_row(index: u32) -> vec4f {
+    if (is_first) {
+        return h_0[index];
+    }
+    return y[index];
+}
+
+fn weight_v(index: u32) -> vec4f {
+    return weight_hh[index];
+}
+
+// One row and unit: from the sums of its gates, which start at `sums_at`, to the new states.
+fn update(sums_at: u32, s: u32, row: u32, row_len: u32, before_at: u32, d: u32, unit: u32) {
+    let columns = GATES * recur.units4;
+    let gx0 = gates_index(s, row, d, columns) + unit;
+    var gx: array<vec4f, GATES>;
+    var gh: array<vec4f, GATES>;
+    //@ for g in GATES
+    gx[${g}] = gates_x[gx0 + ${g}u * recur.units4];
+    gh[${g}] = sums[sums_at + ${g}u] + bias_hh[d * columns + ${g}u * recur.units4 + unit];
+    //@ end
+    let cell_at = state_index(row, d, recur.units4) + unit;
+    var before: array<vec4f, STATES>;
+    before[0] = source_row(before_at + unit);
+    if (STATES == 2u) {
+        before[STATES - 1u] = cells[cell_at];
+    }
+    let after = cell_step(gx, gh, before, d, unit);
+    if (STATES == 2u) {
+        cells[cell_at] = after[STATES - 1u];
+    }
+    let h = without_padding(cell_output(after[0], after[STATES - 1u], d), unit, recur.units);
+    let t = time_of(s, row_len, reads_backwards(recur.reverse_mask, d));
+    y[y_index(t, row, d) + unit] = h;
+}
+
+@compute @workgroup_size(LANES * SUBGROUPS, 1, 1)
+fn main(
+    @builtin(subgroup_invocation_id) sub_lane: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(workgroup_id) group: vec3u,
+) {
+    let d = group.z;
+    let row0 = group.x * ROW_COUNT;
+    let columns = GATES * recur.units4;
+    let gate_stride = recur.units4;
+    let k4_count = recur.state4;
+    let weight_at = d * k4_count * 4u * columns;
+    let first = recur.first_step + step.index;
+
+    var tile_len = 0u;
+    for (var r = 0u; r < ROW_COUNT; r++) {
+        len[r] = 0u;
+        if (row0 + r < recur.batch) {
+            len[r] = lengths[row0 + r];
+        }
+        tile_len = max(tile_len, len[r]);
+    }
+    let end = min(select(first + recur.step_count, first + 1u, ONE_STEP), tile_len);
+
+    for (var s = first; s < end; s++) {
+        is_first = s == 0u;
+        // A row that has ended reads what lies at 0; nothing is written for it.
+        //@ for q in GROUPS
+        var base_${q}: array<u32, ROWS>;
+        //@ for r in ROWS
+        if (s < len[${q}u * ROWS + ${r}u]) {
+            base_${q}[${r}] = before_index(s, row0 + ${q}u * ROWS + ${r}u, len[${q}u * ROWS + ${r}u], d);
+        }
+        //@ end
+        //@ end
+        for (var pass_index = 0u; pass_index < PASSES; pass_index++) {
+            let block = ((group.y * PASSES + pass_index) * SUBGROUPS + subgroup) * COLUMNS;
+            // A lane without units of its own repeats the last ones and stores nothing.
+            //@ for c in COLUMNS
+            let unit_${c} = min((block + ${c}u) * LANES + sub_lane, recur.units4 - 1u);
+            //@ for q in GROUPS
+            //@ for g in GATES
+            var acc_${q}_${c}_${g}: Rows;
+            //@ end
+            //@ end
+            //@ end
+            //@ use tile_product
+            // Through memory, so that the update is compiled once and not once a row.
+            //@ for q in GROUPS
+            //@ for r in ROWS
+            base[${q}u * ROWS + ${r}u] = base_${q}[${r}];
+            //@ end
+            //@ for c in COLUMNS
+            //@ for g in GATES
+            //@ for r in ROWS
+            sums[((${q}u * ROWS + ${r}u) * COLUMNS + ${c}u) * GATES + ${g}u] = row_of(acc_${q}_${c}_${g}, ${r}u);
+            //@ end
+            //@ end
+            //@ end
+            //@ end
+            for (var r = 0u; r < ROW_COUNT; r++) {
+                if (s < len[r]) {
+                    for (var c = 0u; c < COLUMNS; c++) {
+                        let unit = (block + c) * LANES + sub_lane;
+                        if (unit < recur.units4) {
+                            update((r * COLUMNS + c) * GATES, s, row0 + r, len[r], base[r], d, unit);
+                        }
+                    }
+                }
+            }
+        }
+        // The next step reads what all subgroups wrote to y.
+        storageBarrier();
+        workgroupBarrier();
+    }
+}
