@@ -4,6 +4,7 @@
 //! compare with the WGSL; [`Variant`] names one pipeline; [`Variant::source`] joins driver, cell and
 //! libraries in that order, so that line numbers in compiler messages are the driver's own.
 
+pub mod calibrate;
 pub mod uniforms;
 
 use crate::cell::Cell;
@@ -86,6 +87,8 @@ pub enum Kernel {
     CopyRows,
     /// The loop-limit canary.
     LoopCanary,
+    /// A measurement of [`crate::Engine::calibrate`].
+    Calibrate(calibrate::Probe),
 }
 
 const ACTIVATION: &str = include_str!("../../shaders/lib/activation.wgsl");
@@ -127,7 +130,7 @@ const RECUR_STEP_BINDINGS: &[(&str, Access)] = &[
 
 impl Kernel {
     /// Every kernel, for tests that walk the table.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 21] = [
         Self::Gemm,
         Self::OneHot,
         Self::RecurStep,
@@ -142,6 +145,13 @@ impl Kernel {
         Self::Activate,
         Self::CopyRows,
         Self::LoopCanary,
+        Self::Calibrate(calibrate::Probe::Matrices),
+        Self::Calibrate(calibrate::Probe::Vectors),
+        Self::Calibrate(calibrate::Probe::FewVectors),
+        Self::Calibrate(calibrate::Probe::Fill),
+        Self::Calibrate(calibrate::Probe::Read),
+        Self::Calibrate(calibrate::Probe::Dispatch),
+        Self::Calibrate(calibrate::Probe::Barrier),
     ];
 
     /// Returns the row of the table.
@@ -161,6 +171,7 @@ impl Kernel {
             Self::Activate => ACTIVATE,
             Self::CopyRows => COPY_ROWS,
             Self::LoopCanary => LOOP_CANARY,
+            Self::Calibrate(probe) => probe.spec(),
         }
     }
 }
