@@ -64,8 +64,8 @@ mod tensor;
 pub use batch::{Batch, Layout, Output, RunOptions, States, ZeroLength, bucket};
 pub use cell::{Cell, CellFunction, CellOptions};
 pub use engine::{
-    AdapterReport, Counters, DeviceChoice, Engine, EngineInfo, EngineOptions, LoadedModel, Session,
-    SessionOptions, Strategy,
+    AdapterReport, Constants, ConstantsSource, Counters, DeviceChoice, Engine, EngineInfo,
+    EngineOptions, LoadedModel, Session, SessionOptions, Strategy,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use formats::{LoadOptions, onnx};

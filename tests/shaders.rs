@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use wgpu_rnn::cell::Cell;
-use wgpu_rnn::kernel::uniforms::{Activate, Block, Canary, CopyRows, Gemm, NormRows, Recur, Step};
+use wgpu_rnn::kernel::uniforms::{
+    Activate, Block, Calibrate, Canary, CopyRows, Gemm, NormRows, Recur, Step,
+};
 use wgpu_rnn::kernel::{Access, Kernel, RowTile, Rules, Variant, cell_wgsl};
 use wgpu_rnn::wgpu::naga;
 
@@ -154,6 +156,7 @@ fn uniform_blocks_equal_their_rust_structs() {
                 ("norm", Access::Uniform) => check_block::<NormRows>(kernel, binding),
                 ("rows", Access::Uniform) => check_block::<CopyRows>(kernel, binding),
                 ("canary", Access::Uniform) => check_block::<Canary>(kernel, binding),
+                ("calibrate", Access::Uniform) => check_block::<Calibrate>(kernel, binding),
                 ("step", Access::StepUniform) => check_block::<Step>(kernel, binding),
                 (other, Access::Uniform | Access::StepUniform) => {
                     panic!("{}: uniform {other} is compared with nothing", kernel.spec().name)

@@ -4,13 +4,14 @@
 //! [`LoadedModel::run`] takes a [`crate::Batch`] to an [`crate::Output`], and a [`Session`] records
 //! into a caller's own command encoder. Five hops: plan, encode, submit, read back, unpack.
 
+mod calibrate;
 mod explain;
 mod loaded;
 mod run;
 mod session;
 
 pub use crate::gpu::{AdapterReport, DeviceChoice, EngineOptions};
-pub use crate::plan::Strategy;
+pub use crate::plan::{Constants, ConstantsSource, Strategy};
 pub use loaded::LoadedModel;
 pub use session::{Session, SessionOptions};
 
@@ -38,6 +39,8 @@ pub struct EngineInfo {
     pub is_software: bool,
     /// After how many iterations the driver ends a loop, where it does; the plan stays below.
     pub loop_limit: Option<u32>,
+    /// Whether the device's speeds were measured or assumed; `None` on the CPU path.
+    pub constants: Option<ConstantsSource>,
 }
 
 /// What an engine has asked of its device so far; all zero on the CPU path.
@@ -184,6 +187,7 @@ impl Engine {
                 is_cpu_path: true,
                 is_software: false,
                 loop_limit: None,
+                constants: None,
             },
             Target::Gpu(gpu) => EngineInfo {
                 name: gpu.info.name.clone(),
@@ -193,6 +197,7 @@ impl Engine {
                 is_cpu_path: false,
                 is_software: gpu::is_software(&gpu.info),
                 loop_limit: gpu.caps.loop_limit,
+                constants: Some(gpu.caps.constants_source),
             },
         };
         let counts = Counts::default();

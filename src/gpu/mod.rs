@@ -1,10 +1,12 @@
 //! The device: the only folder, with `engine/`, that names wgpu.
 //!
 //! Carries a [`crate::plan::Plan`] out: `adapter` opens a device, `canary` asks it what it can do,
+//! `calibrate` how fast,
 //! `pack` and `weights` bring the network onto it, `pipelines` compiles, `workspace` holds buffers
 //! and bind groups of a plan, `encode` records, `readback` brings results home.
 
 mod adapter;
+pub(crate) mod calibrate;
 mod canary;
 mod encode;
 mod options;
@@ -26,7 +28,9 @@ pub(crate) use weights::Weights;
 pub(crate) use workspace::Workspace;
 
 use crate::error::{Error, Result};
-use crate::plan::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT, HARDWARE_WORKGROUPS};
+use crate::plan::{
+    Constants, ConstantsSource, DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT, HARDWARE_WORKGROUPS,
+};
 use pipelines::Pipelines;
 
 /// An open device with what all networks on it share.
@@ -74,6 +78,8 @@ impl Gpu {
             workgroups_at_once: if is_software { cores() } else { HARDWARE_WORKGROUPS },
             is_software,
             loop_limit: None,
+            constants: assumed(info.device_type),
+            constants_source: ConstantsSource::Assumed,
             flops_per_submit: options.flops_per_submit.unwrap_or(if is_software {
                 u64::MAX
             } else {
@@ -90,6 +96,9 @@ impl Gpu {
             turn: Arc::default(),
             fault: Arc::default(),
         };
+        if let Some(constants) = options.constants {
+            gpu.set_constants(constants)?;
+        }
         if is_owned {
             gpu.watch();
             gpu.caps.loop_limit = canary::loop_limit(&gpu)?;
@@ -103,6 +112,19 @@ impl Gpu {
     /// Returns another handle to the same device, with the same compiled kernels.
     pub(crate) fn share(&self) -> Self {
         self.clone()
+    }
+
+    /// Takes measured constants in place of assumed ones.
+    ///
+    /// # Errors
+    /// `Unsupported` when one of them is no positive number.
+    pub(crate) fn set_constants(&mut self, constants: Constants) -> Result<()> {
+        if let Some(fault) = constants.fault() {
+            return Err(Error::unsupported(format!("constants: {fault}")));
+        }
+        self.caps.constants = constants;
+        self.caps.constants_source = ConstantsSource::Calibrated;
+        Ok(())
     }
 
     /// Keeps a device loss for the next call, and late errors from ending the process. For devices
@@ -204,6 +226,18 @@ impl Gpu {
         }
         buffer.unmap();
         Ok(buffer)
+    }
+}
+
+/// What is assumed of a device before anything was measured.
+const fn assumed(kind: wgpu::DeviceType) -> Constants {
+    match kind {
+        wgpu::DeviceType::Cpu => Constants::for_software(),
+        wgpu::DeviceType::DiscreteGpu => Constants::for_discrete(),
+        // A virtual GPU is a share of one; drivers that do not say are mostly GL on small chips.
+        wgpu::DeviceType::IntegratedGpu
+        | wgpu::DeviceType::VirtualGpu
+        | wgpu::DeviceType::Other => Constants::for_integrated(),
     }
 }
 

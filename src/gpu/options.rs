@@ -1,6 +1,6 @@
 //! How a device is chosen and opened, and what is known of those that are there: plain data.
 
-use crate::plan::Strategy;
+use crate::plan::{Constants, Strategy};
 
 /// Which device computes.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -47,6 +47,9 @@ pub struct EngineOptions {
     /// Fills fresh device memory with NaN instead of leaving it zero, so that a read of something
     /// never written shows in the result. For tests; costs an upload of every buffer. Default false.
     pub poison_memory: bool,
+    /// Speeds of the device, from an earlier [`crate::Engine::calibrate`] on it; the planner compares
+    /// strategies by them. Default: assumed by kind of device. Not read on the CPU path.
+    pub constants: Option<Constants>,
 }
 
 impl EngineOptions {

@@ -18,8 +18,8 @@ pub(super) fn module(
     // SAFETY: the WGSL is embedded in this crate, never a caller's. Its indices stay inside the
     // buffers because the plan computes buffer sizes, uniforms and grids from the same numbers;
     // values that come from outside (token ids, lengths) are compared with their bounds in the
-    // shader or on the host. Its loops end: every bound is a uniform or a constant. The tests run
-    // every kernel in both forms.
+    // shader or on the host; calibration masks its indices. Its loops end: every bound is a uniform
+    // or a constant. The tests run every kernel of a plan in both forms.
     unsafe {
         device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
     }

@@ -4,6 +4,7 @@
 //! compare with the WGSL; [`Variant`] names one pipeline; [`Variant::source`] joins driver, cell and
 //! libraries in that order, so that line numbers in compiler messages are the driver's own.
 
+pub mod calibrate;
 mod expand;
 pub mod uniforms;
 
@@ -99,6 +100,8 @@ pub enum Kernel {
     CopyRows,
     /// The loop-limit canary.
     LoopCanary,
+    /// A measurement of [`crate::Engine::calibrate`].
+    Calibrate(calibrate::Probe),
 }
 
 const ACTIVATION: &str = include_str!("../../shaders/lib/activation.wgsl");
@@ -145,7 +148,7 @@ const RECUR_STEP_BINDINGS: &[(&str, Access)] = &[
 
 impl Kernel {
     /// Every kernel, for tests that walk the table.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 24] = [
         Self::Gemm,
         Self::OneHot,
         Self::RecurStep,
@@ -163,6 +166,13 @@ impl Kernel {
         Self::Activate,
         Self::CopyRows,
         Self::LoopCanary,
+        Self::Calibrate(calibrate::Probe::Matrices),
+        Self::Calibrate(calibrate::Probe::Vectors),
+        Self::Calibrate(calibrate::Probe::FewVectors),
+        Self::Calibrate(calibrate::Probe::Fill),
+        Self::Calibrate(calibrate::Probe::Read),
+        Self::Calibrate(calibrate::Probe::Dispatch),
+        Self::Calibrate(calibrate::Probe::Barrier),
     ];
 
     /// Returns the row of the table.
@@ -185,6 +195,7 @@ impl Kernel {
             Self::Activate => ACTIVATE,
             Self::CopyRows => COPY_ROWS,
             Self::LoopCanary => LOOP_CANARY,
+            Self::Calibrate(probe) => probe.spec(),
         }
     }
 }

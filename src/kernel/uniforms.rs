@@ -155,3 +155,15 @@ block!(
         limit,
     }
 );
+
+block!(
+    /// Block of the kernels of `calibrate/`.
+    Calibrate {
+        /// Iterations.
+        rounds,
+        /// Values of a part, less one.
+        mask,
+        /// Values from one workgroup's part to the next.
+        group_stride,
+    }
+);

@@ -1,7 +1,9 @@
-//! What a plan needs to know of a device: limits, kind, and the loops it can run.
+//! What a plan needs to know of a device: limits, kind, the loops it can run, and how fast it is.
+
+use super::{Constants, ConstantsSource};
 
 /// Limits and habits of a device, as plain numbers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DeviceCaps {
     /// Bytes that one storage binding may have.
     pub max_binding: u64,
@@ -27,6 +29,10 @@ pub struct DeviceCaps {
     pub loop_limit: Option<u32>,
     /// Floating-point operations after which a submit is ended, so that no watchdog fires.
     pub flops_per_submit: u64,
+    /// How fast the device is.
+    pub constants: Constants,
+    /// Whether that was measured.
+    pub constants_source: ConstantsSource,
 }
 
 impl DeviceCaps {
@@ -45,6 +51,8 @@ impl DeviceCaps {
             is_software: false,
             loop_limit: None,
             flops_per_submit: HARDWARE_FLOPS_PER_SUBMIT,
+            constants: Constants::for_discrete(),
+            constants_source: ConstantsSource::Assumed,
         }
     }
 }

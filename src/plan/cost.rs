@@ -24,3 +24,139 @@ pub struct Constants {
     /// Seconds from a submit to its mapped result, both empty.
     pub round_trip: f64,
 }
+
+/// Where [`Constants`] come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConstantsSource {
+    /// Measured on this device.
+    Calibrated,
+    /// Assumed by kind of device.
+    Assumed,
+}
+
+impl std::fmt::Display for ConstantsSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Calibrated => "calibrated",
+            Self::Assumed => "assumed",
+        })
+    }
+}
+
+impl Constants {
+    /// The version of the measurements: constants that another version measured are not comparable.
+    pub const VERSION: u32 = 1;
+
+    /// Returns what is assumed of a software rasteriser: a processor of four cores, each with 3
+    /// GFLOP/s and 3 GB/s left after the rasteriser's overhead. Workgroups are shared out over the
+    /// cores, so one workgroup has a quarter; a barrier switches between all invocations of a group.
+    pub const fn for_software() -> Self {
+        Self {
+            flops: 12e9,
+            group_flops: 3e9,
+            memory_bytes: 8e9,
+            cache_bytes: 12e9,
+            group_cache_bytes: 3e9,
+            dispatch: 20e-6,
+            barrier: 3e-6,
+            round_trip: 150e-6,
+        }
+    }
+
+    /// Returns what is assumed of an integrated GPU: 16 cores of 64 multiply-adds at 1 GHz, half of
+    /// the peak reached; two channels of DDR5 shared with the processor.
+    pub const fn for_integrated() -> Self {
+        Self {
+            flops: 1e12,
+            group_flops: 60e9,
+            memory_bytes: 50e9,
+            cache_bytes: 200e9,
+            group_cache_bytes: 20e9,
+            dispatch: 5e-6,
+            barrier: 0.2e-6,
+            round_trip: 200e-6,
+        }
+    }
+
+    /// Returns what is assumed of a discrete GPU of the middle class: 32 cores of 128 multiply-adds at
+    /// 1.7 GHz, two thirds of the peak reached; GDDR6 on 192 bits.
+    pub const fn for_discrete() -> Self {
+        Self {
+            flops: 9e12,
+            group_flops: 280e9,
+            memory_bytes: 350e9,
+            cache_bytes: 1.5e12,
+            group_cache_bytes: 60e9,
+            dispatch: 3e-6,
+            barrier: 0.05e-6,
+            round_trip: 60e-6,
+        }
+    }
+
+    /// Returns name and value of every constant.
+    pub const fn fields(&self) -> [(&'static str, f64); 8] {
+        [
+            ("flops", self.flops),
+            ("group_flops", self.group_flops),
+            ("memory_bytes", self.memory_bytes),
+            ("cache_bytes", self.cache_bytes),
+            ("group_cache_bytes", self.group_cache_bytes),
+            ("dispatch", self.dispatch),
+            ("barrier", self.barrier),
+            ("round_trip", self.round_trip),
+        ]
+    }
+
+    /// Says what makes these constants useless, where something does: a value that is not a positive
+    /// number, or one workgroup that is faster than the whole device.
+    pub fn fault(&self) -> Option<String> {
+        let bad = self.fields().into_iter().find(|(_, value)| !(value.is_finite() && *value > 0.0));
+        if let Some((name, value)) = bad {
+            return Some(format!("{name}: expected a positive number, got {value}"));
+        }
+        let pairs = [
+            ("flops", self.group_flops, self.flops),
+            ("cache_bytes", self.group_cache_bytes, self.cache_bytes),
+        ];
+        let (name, group, whole) = pairs.into_iter().find(|(_, group, whole)| group > whole)?;
+        Some(format!("group_{name}: expected at most {name} = {whole}, got {group}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assumed_constants_are_sound_and_ordered_by_kind() {
+        let kinds =
+            [Constants::for_software(), Constants::for_integrated(), Constants::for_discrete()];
+        for constants in kinds {
+            assert_eq!(constants.fault(), None);
+        }
+        for pair in kinds.windows(2) {
+            assert!(pair[0].flops < pair[1].flops);
+            assert!(pair[0].memory_bytes < pair[1].memory_bytes);
+            assert!(pair[0].barrier > pair[1].barrier);
+        }
+    }
+
+    #[test]
+    fn fault_names_the_constant_that_is_useless() {
+        let good = Constants::for_discrete();
+        for value in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let fault = Constants { barrier: value, ..good }.fault().expect("a fault");
+            assert!(fault.starts_with("barrier: expected a positive number"), "{fault}");
+        }
+        let fault = Constants { group_flops: good.flops * 2.0, ..good }.fault();
+        assert!(fault.expect("a fault").starts_with("group_flops: expected at most"));
+    }
+
+    #[test]
+    fn constants_pass_through_json() {
+        let constants = Constants::for_integrated();
+        let text = serde_json::to_string(&constants).expect("JSON");
+        assert_eq!(serde_json::from_str::<Constants>(&text).expect("read"), constants);
+        assert!(serde_json::from_str::<Constants>("{\"flops\": 1.0}").is_err());
+    }
+}

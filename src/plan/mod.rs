@@ -18,7 +18,7 @@ mod strategy;
 mod tile;
 
 pub use caps::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT, HARDWARE_WORKGROUPS};
-pub use cost::Constants;
+pub use cost::{Constants, ConstantsSource};
 pub use stationary::StationaryShape;
 pub use strategy::{LayerChoice, Strategy};
 pub use tile::TileShape;

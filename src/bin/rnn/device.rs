@@ -3,6 +3,7 @@
 use clap::Args;
 use wgpu_rnn::{DeviceChoice, Engine, EngineInfo, EngineOptions, Strategy};
 
+use crate::calibration::{self, Key};
 use crate::failure::{Failure, Result};
 use crate::report::Reporter;
 
@@ -36,7 +37,7 @@ impl DeviceArgs {
             Engine::cpu()
         } else {
             let options = EngineOptions { device, strategy, ..EngineOptions::default() };
-            pollster::block_on(Engine::with_options(&options))?
+            with_cached_constants(pollster::block_on(Engine::with_options(&options))?, reporter)?
         };
         let info = engine.info();
         if info.is_cpu_path && strategy != Strategy::Auto {
@@ -50,6 +51,17 @@ impl DeviceArgs {
             reporter.warn("this adapter is a software rasteriser: its speed says nothing of a GPU");
         }
         Ok(engine)
+    }
+}
+
+/// Gives the engine what `rnn calibrate` measured on its device, where it did.
+fn with_cached_constants(engine: Engine, reporter: &Reporter) -> Result<Engine> {
+    if engine.info().is_cpu_path {
+        return Ok(engine);
+    }
+    match calibration::find(&Key::of(engine.info()), reporter) {
+        Some(constants) => Ok(engine.with_constants(constants)?),
+        None => Ok(engine),
     }
 }
 

@@ -12,6 +12,8 @@
 
 mod adapters;
 mod args;
+mod calibrate;
+mod calibration;
 mod check;
 mod convert;
 mod data;
@@ -45,6 +47,7 @@ use crate::failure::Failure;
   rnn run model.onnx inputs.npz -o outputs.npz         run an ONNX graph on arrays by its names
   rnn convert model.onnx model.safetensors             write a model in another format
   rnn adapters                                         list the GPUs of this machine
+  rnn calibrate                                        measure the GPU, for better choices in later runs
 
 The environment variable RUST_LOG (error, warn, info, debug) turns log lines on."
 )]
@@ -59,6 +62,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Convert(convert::ConvertArgs),
     Adapters(adapters::AdaptersArgs),
+    Calibrate(calibrate::CalibrateArgs),
     Check(check::CheckArgs),
     Trace(trace::TraceArgs),
 }
@@ -73,6 +77,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Adapters(args) => adapters::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Trace(args) => trace::run(&args),
     });

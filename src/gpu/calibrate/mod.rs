@@ -1,0 +1,224 @@
+//! Measures what a device can do: fills [`Constants`].
+//!
+//! Each figure is the median time of a kernel of `shaders/calibrate/`, submit to idle, less the empty
+//! round trip (`bench`); what the kernel computed is compared with a formula (`expect`), so that a
+//! driver which skips work gives an error and not a record.
+
+mod bench;
+mod expect;
+
+use super::Gpu;
+use super::pipelines::Pipelines;
+use crate::error::Result;
+use crate::kernel::calibrate::Probe;
+use crate::kernel::uniforms::Calibrate;
+use crate::plan::Constants;
+use bench::{Bench, Job, Rounds};
+
+/// Invocations of a workgroup in all of these kernels but the empty dispatch.
+const LANES: u32 = 256;
+/// Bytes of a vec4.
+const VEC4: u64 = 16;
+/// Reads of an invocation in one iteration of `read.wgsl`.
+const READS: u32 = 4;
+/// What all workgroups read from cache: larger than a first-level cache, as most weights are.
+const CACHED_BYTES: u64 = 512 << 10;
+/// What is streamed from memory, where the device can bind it: several times any last-level cache of
+/// hardware; software adapters pay for every byte in time.
+const STREAMED_BYTES: u64 = 512 << 20;
+const STREAMED_BYTES_SOFTWARE: u64 = 128 << 20;
+/// Workgroups that fill a hardware device several times over: 2048 · 256 invocations.
+const HARDWARE_GROUPS: u32 = 2048;
+/// Workgroups of a software adapter, for each of its threads.
+const GROUPS_PER_CORE: u32 = 4;
+
+/// Measures the device; `progress` is told what comes next.
+///
+/// # Errors
+/// `Device` when the device fails, when a kernel did not do its work, or when a figure is useless.
+pub(crate) fn calibrate(gpu: &Gpu, progress: &mut dyn FnMut(&'static str)) -> Result<Constants> {
+    let mut gpu = gpu.share();
+    // The peak is that of unchecked code, whatever this engine's own kernels carry.
+    gpu.pipelines = std::sync::Arc::new(Pipelines::new(false));
+    let sizes = Sizes::of(&gpu);
+    progress("round trip");
+    let mut bench = Bench::new(&gpu)?;
+    let (flops, group_flops) = multiply(&bench, sizes, progress)?;
+    progress("memory");
+    let memory_bytes = memory(&bench, sizes)?;
+    progress("cache, whole device");
+    let source = source(&bench, sizes.cached)?;
+    let cache_bytes = cache(&bench, &source, sizes.groups)?;
+    progress("cache, one workgroup");
+    let group_cache_bytes = cache(&bench, &source, 1)?;
+    progress("dispatch");
+    let dispatch = dispatch(&bench)?;
+    progress("barrier");
+    let barrier = barrier(&bench)?;
+    progress("round trip");
+    // Again: a device that was idle when the first one was taken may have been at a low clock.
+    let round_trip = bench.measure_round_trip()?;
+    let constants = Constants {
+        // The whole device does at least what one workgroup does; the measurements are only close.
+        flops: flops.max(group_flops),
+        group_flops,
+        memory_bytes,
+        cache_bytes: cache_bytes.max(group_cache_bytes),
+        group_cache_bytes,
+        dispatch,
+        barrier,
+        round_trip,
+    };
+    match constants.fault() {
+        Some(fault) => Err(gpu.device_error(format!("calibration: {fault}"))),
+        None => Ok(constants),
+    }
+}
+
+/// How much work each kernel gets.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    /// Workgroups of the whole device, a power of two.
+    groups: u32,
+    /// vec4s to read from cache, a power of two.
+    cached: u32,
+    /// vec4s to read from memory, a power of two.
+    streamed: u32,
+}
+
+impl Sizes {
+    fn of(gpu: &Gpu) -> Self {
+        let caps = &gpu.caps;
+        let binding = caps.max_binding.min(caps.max_buffer);
+        let wanted = if caps.is_software { STREAMED_BYTES_SOFTWARE } else { STREAMED_BYTES };
+        let groups = if caps.is_software {
+            caps.workgroups_at_once.saturating_mul(GROUPS_PER_CORE)
+        } else {
+            HARDWARE_GROUPS
+        };
+        // The totals of all invocations must fit one binding too.
+        let bound = binding / (VEC4 * u64::from(LANES));
+        Self {
+            groups: below(u64::from(groups.min(HARDWARE_GROUPS)).next_power_of_two().min(bound)),
+            cached: below(CACHED_BYTES.min(binding) / VEC4),
+            streamed: below(wanted.min(binding) / VEC4),
+        }
+    }
+}
+
+/// The largest power of two that is no more than `count`.
+fn below(count: u64) -> u32 {
+    let exponent = count.max(1).ilog2().min(31);
+    1 << exponent
+}
+
+/// Multiply-adds of the best form: whole device, one workgroup.
+fn multiply(
+    bench: &Bench<'_>,
+    sizes: Sizes,
+    progress: &mut dyn FnMut(&'static str),
+) -> Result<(f64, f64)> {
+    // Nine vectors are more than the registers of a CPU hold.
+    let vectors = if bench.gpu.caps.is_software { Probe::FewVectors } else { Probe::Vectors };
+    let mut best = [0.0f64; 2];
+    progress("multiply-add");
+    for probe in [Probe::Matrices, vectors] {
+        let (weights, per_round) = expect::multiply(probe);
+        let weights = bench.upload("weights", bytemuck::cast_slice(&weights))?;
+        for (best, groups) in best.iter_mut().zip([sizes.groups, 1]) {
+            let seconds = bench.seconds_per_round(&Job {
+                name: "multiply-add",
+                probe,
+                groups,
+                lanes: LANES,
+                block: Calibrate::default(),
+                rounds: Rounds::Doubled,
+                inputs: &[&weights],
+                expected: &|at, rounds| expect::multiplied(probe, at, rounds),
+            })?;
+            *best = best.max(per_round * f64::from(LANES) * f64::from(groups) / seconds);
+        }
+    }
+    Ok((best[0], best[1]))
+}
+
+/// Makes a buffer of `count` vec4s that holds what the expectation says.
+fn source(bench: &Bench<'_>, count: u32) -> Result<wgpu::Buffer> {
+    let bytes = u64::from(count) * VEC4;
+    let source = bench.gpu.scoped("calibration source", || {
+        Ok(bench.gpu.buffer("calibration source", bytes, wgpu::BufferUsages::STORAGE))
+    })?;
+    let groups = count.div_ceil(LANES);
+    let x = groups.min(1024);
+    let block = Calibrate { rounds: 0, mask: count - 1, group_stride: x * LANES };
+    bench.fill(&source, block, [x, groups.div_ceil(x), 1])?;
+    Ok(source)
+}
+
+fn read_bytes(groups: u32) -> f64 {
+    f64::from(READS * LANES * 16) * f64::from(groups)
+}
+
+/// Bytes per second, each workgroup reading its own part of a buffer beyond all caches.
+fn memory(bench: &Bench<'_>, sizes: Sizes) -> Result<f64> {
+    let source = source(bench, sizes.streamed)?;
+    let part = (sizes.streamed / sizes.groups).max(READS * LANES);
+    let rounds = (part / (READS * LANES)).clamp(1, bench.max_rounds);
+    let seconds = bench.seconds_per_round(&Job {
+        name: "memory",
+        probe: Probe::Read,
+        groups: sizes.groups.min(sizes.streamed / part),
+        lanes: LANES,
+        block: Calibrate { rounds, mask: part - 1, group_stride: part },
+        // One pass over the buffer is one dispatch: a second would find what the first left in cache.
+        rounds: Rounds::Fixed(rounds),
+        inputs: &[&source],
+        expected: &|at, rounds| expect::read(at, rounds, part - 1, part),
+    })?;
+    Ok(read_bytes(sizes.groups.min(sizes.streamed / part)) / seconds)
+}
+
+/// Bytes per second, `groups` workgroups reading the same.
+fn cache(bench: &Bench<'_>, source: &wgpu::Buffer, groups: u32) -> Result<f64> {
+    let count = u32::try_from(source.size() / VEC4).unwrap_or(u32::MAX);
+    let seconds = bench.seconds_per_round(&Job {
+        name: "cache",
+        probe: Probe::Read,
+        groups,
+        lanes: LANES,
+        block: Calibrate { rounds: 0, mask: count - 1, group_stride: 0 },
+        rounds: Rounds::Doubled,
+        inputs: &[source],
+        expected: &|at, rounds| expect::read(at, rounds, count - 1, 0),
+    })?;
+    Ok(read_bytes(groups) / seconds)
+}
+
+/// Seconds from one dispatch to the next.
+fn dispatch(bench: &Bench<'_>) -> Result<f64> {
+    bench.seconds_per_round(&Job {
+        name: "dispatch",
+        probe: Probe::Dispatch,
+        groups: 1,
+        lanes: 1,
+        block: Calibrate::default(),
+        rounds: Rounds::Fixed(1),
+        inputs: &[],
+        expected: &|_, _| [1; 4],
+    })
+}
+
+/// Seconds of a barrier; a round has two.
+fn barrier(bench: &Bench<'_>) -> Result<f64> {
+    let seconds = bench.seconds_per_round(&Job {
+        name: "barrier",
+        probe: Probe::Barrier,
+        groups: 1,
+        lanes: LANES,
+        block: Calibrate::default(),
+        rounds: Rounds::Doubled,
+        inputs: &[],
+        expected: &expect::passed,
+    })?;
+    Ok(seconds / 2.0)
+}
