@@ -16,7 +16,7 @@ mod output;
 mod strategy;
 
 pub use caps::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT, HARDWARE_WORKGROUPS};
-pub use cost::Constants;
+pub use cost::{Constants, Floor, Work};
 pub use strategy::{LayerChoice, Strategy};
 
 use crate::batch::Layout;
