@@ -12,6 +12,7 @@
 
 mod adapters;
 mod args;
+mod bench;
 mod check;
 mod convert;
 mod data;
@@ -45,6 +46,7 @@ use crate::failure::Failure;
   rnn run model.onnx inputs.npz -o outputs.npz         run an ONNX graph on arrays by its names
   rnn convert model.onnx model.safetensors             write a model in another format
   rnn adapters                                         list the GPUs of this machine
+  rnn bench --device all                               compare how fast they are
 
 The environment variable RUST_LOG (error, warn, info, debug) turns log lines on."
 )]
@@ -60,6 +62,7 @@ enum Command {
     Convert(convert::ConvertArgs),
     Adapters(adapters::AdaptersArgs),
     Check(check::CheckArgs),
+    Bench(Box<bench::BenchArgs>),
     Trace(trace::TraceArgs),
 }
 
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Convert(args) => convert::run(&args),
         Command::Adapters(args) => adapters::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Trace(args) => trace::run(&args),
     });
     match outcome {
