@@ -1,5 +1,6 @@
 //! The program `rnn`, driven as people drive it: arguments in, files and exit codes out.
 
+mod bench;
 mod commands;
 mod faults;
 mod formats;

@@ -51,9 +51,9 @@ impl Table {
     /// Returns the rows, each with a cell for every column.
     pub(crate) fn full_rows(&self) -> impl Iterator<Item = Vec<&str>> {
         let count = self.columns.len();
-        self.rows.iter().map(move |row| {
-            (0..count).map(|c| row.get(c).map_or("", String::as_str)).collect()
-        })
+        self.rows
+            .iter()
+            .map(move |row| (0..count).map(|c| row.get(c).map_or("", String::as_str)).collect())
     }
 
     /// Writes the table, each line starting with `indent`.

@@ -236,14 +236,15 @@ impl ShapeArgs {
             if self.lengths.is_empty() { vec![Lengths::Full] } else { self.lengths.clone() };
         let start = Workload::new(Cell::Lstm, [0, 0, 0, 0]);
         let mut all = vec![Workload { bidirectional: self.bidirectional, ..start }];
-        let cross = |all: &mut Vec<Workload>, numbers: Vec<usize>, set: fn(&mut Workload, usize)| {
-            let with = |w: &Workload, n: usize| {
-                let mut workload = w.clone();
-                set(&mut workload, n);
-                workload
+        let cross =
+            |all: &mut Vec<Workload>, numbers: Vec<usize>, set: fn(&mut Workload, usize)| {
+                let with = |w: &Workload, n: usize| {
+                    let mut workload = w.clone();
+                    set(&mut workload, n);
+                    workload
+                };
+                *all = all.iter().flat_map(|w| numbers.iter().map(move |n| with(w, *n))).collect();
             };
-            *all = all.iter().flat_map(|w| numbers.iter().map(move |n| with(w, *n))).collect();
-        };
         cross(&mut all, list(&self.input, 128), |w, n| w.input = n);
         cross(&mut all, list(&self.hidden, 128), |w, n| w.hidden = n);
         cross(&mut all, list(&self.batch, 32), |w, n| w.batch = n);

@@ -131,11 +131,8 @@ mod tests {
 
     #[test]
     fn change_needs_distance_and_separation() {
-        let stats = |median: f64, spread: f64| Stats {
-            median,
-            p10: median - spread,
-            p90: median + spread,
-        };
+        let stats =
+            |median: f64, spread: f64| Stats { median, p10: median - spread, p90: median + spread };
         let change = |old, new| Change::between(old, new);
         assert_eq!(change(stats(1.0, 0.1), stats(1.5, 0.1)), Change::Regression);
         assert_eq!(change(stats(1.0, 0.3), stats(1.5, 0.3)), Change::Same, "they overlap");

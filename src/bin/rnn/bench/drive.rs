@@ -151,7 +151,9 @@ impl Sweep<'_> {
         }
         let samples = sample(runners, repetitions.saturating_mul(3), least);
         if let Some(slow) = judge(&medians(runners, &samples)) {
-            results.too_slow.push((format!("{} on {}", workload.name(), site.device.title()), slow));
+            results
+                .too_slow
+                .push((format!("{} on {}", workload.name(), site.device.title()), slow));
         }
         samples
     }
@@ -178,10 +180,7 @@ impl Sweep<'_> {
     }
 }
 
-fn medians(
-    runners: &[Runner<'_>],
-    samples: &[wgpu_rnn::Result<Samples>],
-) -> Vec<(Strategy, f64)> {
+fn medians(runners: &[Runner<'_>], samples: &[wgpu_rnn::Result<Samples>]) -> Vec<(Strategy, f64)> {
     let median = |samples: &wgpu_rnn::Result<Samples>| {
         Stats::of(&samples.as_ref().ok()?.seconds).map(|stats| stats.median)
     };
@@ -211,11 +210,7 @@ impl Facts<'_> {
             samples_s: samples.seconds,
             calls_per_sample: samples.calls,
             seconds,
-            seconds_per_step: Stats {
-                median: median / steps,
-                p10: p10 / steps,
-                p90: p90 / steps,
-            },
+            seconds_per_step: Stats { median: median / steps, p10: p10 / steps, p90: p90 / steps },
             time_steps_per_s: as_f64(self.workload.total_steps()) / median,
             sequences_per_s: as_f64(self.workload.batch) / median,
             flops: self.work.flops(),

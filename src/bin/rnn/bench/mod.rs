@@ -28,7 +28,7 @@ use serde_json::Value;
 use self::args::OutputFormat;
 use self::compare::Comparison;
 use self::drive::{Results, Sweep};
-use self::record::{Build, Record, Status};
+use self::record::{Build, Status};
 use self::sites::Site;
 use self::suites::Suite;
 use self::workload::{Workload, as_f64};
@@ -170,8 +170,7 @@ fn list(workloads: &[Workload]) -> String {
 }
 
 fn constants(sites: &[Site], format: OutputFormat) -> Result<String> {
-    let devices: Vec<_> =
-        sites.iter().map(|site| (site.device.clone(), site.constants)).collect();
+    let devices: Vec<_> = sites.iter().map(|site| (site.device.clone(), site.constants)).collect();
     Ok(match format {
         OutputFormat::Md => calibration::as_table(&devices).markdown(),
         OutputFormat::Csv => return print::csv_of(&calibration::as_table(&devices)),

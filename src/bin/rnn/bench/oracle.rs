@@ -13,7 +13,7 @@ use wgpu_rnn::{Batch, LoadedModel, Model, Output, Result, RunOptions, Tensor};
 use super::workload::{Kind, Workload, as_f64};
 
 /// Operations that the reference may spend on a workload: a fraction of a second.
-const BUDGET: f64 = 1e8;
+const BUDGET: f64 = 3e7;
 /// Frames that are compared.
 const FRAMES: usize = 8;
 
@@ -82,9 +82,7 @@ impl Prepared {
         let Difference { max_abs, fault } = difference;
         match fault {
             Some(fault) => Err(wrong(&fault)),
-            None => {
-                Ok(Checked { sequences: self.rows.len(), steps: self.short.steps(), max_abs })
-            }
+            None => Ok(Checked { sequences: self.rows.len(), steps: self.short.steps(), max_abs }),
         }
     }
 }

@@ -3,9 +3,7 @@
 use futures::{StreamExt as _, TryStreamExt as _};
 use wgpu_rnn::check::compare;
 use wgpu_rnn::plan::Plan;
-use wgpu_rnn::{
-    Engine, Error, ErrorKind, LoadedModel, Result, Strategy, Tensor,
-};
+use wgpu_rnn::{Engine, Error, ErrorKind, LoadedModel, Result, Strategy, Tensor};
 
 use super::measure::Runner;
 use super::oracle::{Checked, Prepared, wrong};
@@ -152,11 +150,7 @@ fn session<'a>(
 }
 
 /// One step a call, with the upload of its input.
-fn frames<'a>(
-    loaded: &LoadedModel,
-    prepared: &Prepared,
-    strategy: Strategy,
-) -> Result<Ready<'a>> {
+fn frames<'a>(loaded: &LoadedModel, prepared: &Prepared, strategy: Strategy) -> Result<Ready<'a>> {
     let run = OnDevice::new(loaded, &prepared.batch, true)?;
     let mut output = Vec::new();
     for t in 0..prepared.short.steps() {

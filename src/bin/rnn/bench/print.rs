@@ -192,7 +192,9 @@ pub(super) fn device_line(device: &Device) -> String {
 /// Describes program and time in a line.
 pub(super) fn build_line(build: &Build) -> String {
     let Build { date, crate_version, commit, wgpu_version, suite } = build;
-    format!("wgpu-rnn {crate_version} (commit {commit}), wgpu {wgpu_version}, {date}, suite {suite}")
+    format!(
+        "wgpu-rnn {crate_version} (commit {commit}), wgpu {wgpu_version}, {date}, suite {suite}"
+    )
 }
 
 /// Writes all records in the format asked for.

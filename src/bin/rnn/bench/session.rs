@@ -28,10 +28,8 @@ impl OnDevice {
         }
         let engine = loaded.engine().clone();
         let usage = wgpu::BufferUsages::STORAGE;
-        let input =
-            buffer(&engine, session.input_bytes(), usage | wgpu::BufferUsages::COPY_DST)?;
-        let output =
-            buffer(&engine, session.output_bytes(), usage | wgpu::BufferUsages::COPY_SRC)?;
+        let input = buffer(&engine, session.input_bytes(), usage | wgpu::BufferUsages::COPY_DST)?;
+        let output = buffer(&engine, session.output_bytes(), usage | wgpu::BufferUsages::COPY_SRC)?;
         let run = Self { engine, session, input, output };
         run.upload(batch)?;
         Ok(run)
@@ -87,15 +85,13 @@ impl OnDevice {
         let bytes = self.session.output_bytes().min(MOST_COMPARED as u64 * 4);
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let staging = buffer(&self.engine, bytes, usage)?;
-        let mut encoder =
-            device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(&self.output, 0, &staging, 0, Some(bytes));
         queue.submit([encoder.finish()]);
         // An error shows when the range is asked for.
         staging.map_async(wgpu::MapMode::Read, .., |_| {});
-        let failed = |e: &dyn std::fmt::Display| {
-            Error::new(ErrorKind::Device, format!("readback: {e}"))
-        };
+        let failed =
+            |e: &dyn std::fmt::Display| Error::new(ErrorKind::Device, format!("readback: {e}"));
         device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| failed(&e))?;
         let view = staging.get_mapped_range(..).map_err(|e| failed(&e))?;
         Ok(bytemuck::pod_collect_to_vec(&view[..]))
@@ -125,7 +121,9 @@ fn buffer(engine: &Engine, bytes: u64, usage: wgpu::BufferUsages) -> Result<wgpu
         mapped_at_creation: false,
     });
     match pollster::block_on(scope.pop()) {
-        Some(error) => Err(Error::new(ErrorKind::Limit, format!("buffer of {bytes} bytes: {error}"))),
+        Some(error) => {
+            Err(Error::new(ErrorKind::Limit, format!("buffer of {bytes} bytes: {error}")))
+        }
         None => Ok(buffer),
     }
 }

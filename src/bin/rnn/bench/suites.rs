@@ -47,15 +47,15 @@ impl Suite {
 /// Shapes are `[I, H, B, T]`, as in [`Workload::new`].
 fn quick() -> Vec<Workload> {
     let rnn = |shape| Workload::new(Cell::RnnTanh, shape);
-    let stacked = Workload::new(Cell::Lstm, [80, 256, 8, 16]);
+    let stacked = Workload::new(Cell::Lstm, [80, 256, 4, 10]);
     vec![
         rnn([64, 128, 1, 1000]),
-        rnn([128, 256, 64, 32]),
-        rnn([256, 512, 128, 10]),
-        rnn([1024, 1760, 16, 4]),
-        Workload::new(Cell::Lstm, [512, 512, 16, 8]),
+        rnn([128, 256, 32, 16]),
+        rnn([256, 512, 64, 5]),
+        rnn([1024, 1760, 8, 3]),
+        Workload::new(Cell::Lstm, [512, 512, 8, 4]),
         Workload { layers: 2, bidirectional: true, ..stacked },
-        Workload { lengths: Lengths::LogNormal, ..Workload::new(Cell::Gru, [128, 256, 64, 32]) },
+        Workload { lengths: Lengths::LogNormal, ..Workload::new(Cell::Gru, [128, 256, 32, 16]) },
     ]
 }
 
@@ -106,7 +106,7 @@ fn stream() -> Vec<Workload> {
         of(Cell::RnnTanh, [64, 128, 1, 1], Kind::Frames),
         of(Cell::Gru, [80, 256, 1, 1], Kind::Frames),
         of(Cell::Lstm, [512, 512, 1, 1], Kind::Frames),
-        of(Cell::Lstm, [64, 128, 16, 32], Kind::Batches),
-        of(Cell::Gru, [128, 256, 64, 32], Kind::Batches),
+        of(Cell::Lstm, [64, 128, 16, 16], Kind::Batches),
+        of(Cell::Gru, [128, 256, 16, 16], Kind::Batches),
     ]
 }
