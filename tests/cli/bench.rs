@@ -192,7 +192,7 @@ fn assert_well_formed(page: &str) {
 #[test]
 fn bench_html_is_one_well_formed_file() {
     let folder = Folder::new();
-    folder.rnn(&format!("{TINY} --hidden 4..8*2 --batch 1,2 --html page.html")).ok();
+    folder.rnn(&format!("{TINY} --hidden 4..8*2 --cell lstm,gru --html page.html")).ok();
     let page = folder.read("page.html");
     assert_well_formed(&page);
     for part in ["over H", "over B", "Roofline", "lstm I=3 H=8 B=2 T=4", "A CPU COMPUTES HERE"] {

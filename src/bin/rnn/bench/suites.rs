@@ -47,15 +47,15 @@ impl Suite {
 /// Shapes are `[I, H, B, T]`, as in [`Workload::new`].
 fn quick() -> Vec<Workload> {
     let rnn = |shape| Workload::new(Cell::RnnTanh, shape);
-    let stacked = Workload::new(Cell::Lstm, [80, 256, 4, 10]);
+    let stacked = Workload::new(Cell::Lstm, [80, 256, 2, 6]);
     vec![
-        rnn([64, 128, 1, 1000]),
-        rnn([128, 256, 32, 16]),
-        rnn([256, 512, 64, 5]),
-        rnn([1024, 1760, 8, 3]),
-        Workload::new(Cell::Lstm, [512, 512, 8, 4]),
+        rnn([64, 128, 1, 400]),
+        rnn([128, 256, 16, 16]),
+        rnn([256, 512, 32, 4]),
+        rnn([1024, 1760, 4, 2]),
+        Workload::new(Cell::Lstm, [512, 512, 4, 4]),
         Workload { layers: 2, bidirectional: true, ..stacked },
-        Workload { lengths: Lengths::LogNormal, ..Workload::new(Cell::Gru, [128, 256, 32, 16]) },
+        Workload { lengths: Lengths::LogNormal, ..Workload::new(Cell::Gru, [128, 256, 16, 16]) },
     ]
 }
 
