@@ -177,7 +177,7 @@ fn resident_workgroups_fit_webgpu_default_limits() {
                 let choice = &plan.choices[0];
                 let [x, y] = choice.workgroup;
                 assert!(x * y <= 256, "{choice:?}");
-                let bytes = u64::from(choice.tile()) * hidden.next_multiple_of(4) as u64 * 4 * 2;
+                let bytes = u64::from(choice.tile_rows()) * hidden.next_multiple_of(4) as u64 * 4 * 2;
                 assert!(bytes <= 16_384, "{choice:?}");
             }
         }
@@ -190,7 +190,7 @@ fn tiles_fill_the_device_before_they_grow() {
         let caps = DeviceCaps { workgroups_at_once: at_once, ..DeviceCaps::webgpu_default() };
         let request = request(batch, 10, Strategy::Resident);
         let plan = Plan::new(&network(Cell::Lstm, 8, 64), request, &caps).expect("fits");
-        plan.choices[0].tile()
+        plan.choices[0].tile_rows()
     };
     assert_eq!(tile(8, 2), 4);
     assert_eq!(tile(8, 1), 8);

@@ -1,12 +1,22 @@
 //! A plan in words.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use super::{LoadedModel, run};
 use crate::error::Result;
-use crate::plan::RunShape;
+use crate::plan::{Plan, RunShape};
 
 impl LoadedModel {
+    /// Returns the plan that a run of this shape uses; `None` on the CPU path, which has none.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::explain`].
+    pub fn plan(&self, batch: usize, steps: usize) -> Result<Option<Arc<Plan>>> {
+        let loaded = self.inner();
+        loaded.on_gpu().map(|(gpu, _)| run::plan(loaded, gpu, batch, steps)).transpose()
+    }
+
     /// Describes the plan for a shape: strategy per layer, dispatches, bytes, and why a faster path
     /// was refused.
     ///

@@ -246,6 +246,19 @@ impl Engine {
         LoadedModel::new(self.clone(), model)
     }
 
+    /// Returns the wgpu device, to make buffers for a [`Session`] on it; `None` on the CPU path.
+    ///
+    /// It is shared, not lent: install no callbacks and open no error scope across a call of this
+    /// crate. A GL device takes one thread at a time; the crate's own calls take turns, others do not.
+    pub fn device(&self) -> Option<&wgpu::Device> {
+        self.gpu().map(|gpu| &gpu.device)
+    }
+
+    /// Returns the wgpu queue that belongs to [`Engine::device`]; `None` on the CPU path.
+    pub fn queue(&self) -> Option<&wgpu::Queue> {
+        self.gpu().map(|gpu| &gpu.queue)
+    }
+
     fn gpu(&self) -> Option<&Gpu> {
         match &self.shared.target {
             Target::Cpu => None,

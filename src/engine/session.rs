@@ -7,7 +7,7 @@ use super::{LoadedModel, count, run};
 use crate::batch::{Layout, States};
 use crate::error::{Error, Result};
 use crate::gpu::{External, Gpu, Wait, Weights, Workspace, encode, read_back};
-use crate::plan::{PlanRequest, RunShape};
+use crate::plan::{Plan, PlanRequest, RunShape};
 
 /// The shape and habits of a [`Session`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,6 +229,38 @@ impl Session {
         self.encode(&mut encoder, input, output)?;
         count(&self.loaded.engine.shared.counts.submits);
         gpu.scoped("submit", || Ok(gpu.queue.submit([encoder.finish()])))
+    }
+
+    /// Submits and waits on this thread until the device has finished; nothing is read back.
+    ///
+    /// A browser does not let a thread wait: there it returns at once.
+    ///
+    /// # Errors
+    /// As [`Session::encode`]; `Device` when the device fails.
+    pub fn submit_and_wait(&self, input: &wgpu::Buffer, output: &wgpu::Buffer) -> Result<()> {
+        let index = self.submit(input, output)?;
+        let (gpu, _) = self.on_gpu()?;
+        loop {
+            // GL holds the device while it waits: in rounds, so that others get their turn.
+            let round = wgpu::PollType::Wait {
+                submission_index: Some(index.clone()),
+                timeout: Some(std::time::Duration::from_millis(500)),
+            };
+            let polled = {
+                let _turn = gpu.exclusive();
+                gpu.device.poll(round)
+            };
+            match polled {
+                Ok(_) => return gpu.check_alive(),
+                Err(wgpu::PollError::Timeout) => gpu.check_alive()?,
+                Err(error) => return Err(gpu.device_error(&error).with_source(error)),
+            }
+        }
+    }
+
+    /// Returns the plan that is recorded: strategies, dispatches, buffers.
+    pub fn plan(&self) -> &Plan {
+        &self.workspace.plan
     }
 }
 

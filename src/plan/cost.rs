@@ -1,8 +1,7 @@
-//! What a device can do, in numbers, and the least time that work needs on it.
+//! What a device can do, in numbers.
 //!
 //! [`Constants`] are measured by `rnn calibrate` (or by [`crate::Engine::calibrate`]) or assumed by kind
-//! of device. A floor is a lower bound by arithmetic, memory, cache and dependency, in seconds; the
-//! planner compares strategies with the same terms, and `rnn bench` prints the fraction reached.
+//! of device. The planner compares strategies by them, `rnn bench` prints the fraction reached (`floor`).
 
 /// Measured or assumed speeds of a device.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

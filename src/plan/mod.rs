@@ -11,6 +11,7 @@
 mod builder;
 mod caps;
 mod cost;
+mod floor;
 mod layer;
 mod output;
 mod stationary;
@@ -19,6 +20,7 @@ mod tile;
 
 pub use caps::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT, HARDWARE_WORKGROUPS};
 pub use cost::{Constants, ConstantsSource};
+pub use floor::{Floor, Work};
 pub use stationary::StationaryShape;
 pub use strategy::{LayerChoice, Strategy};
 pub use tile::TileShape;

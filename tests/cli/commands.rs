@@ -8,7 +8,9 @@ use crate::support::*;
 fn help_of_every_subcommand_has_examples() {
     let folder = Folder::new();
     let help = folder.rnn("--help").ok();
-    for command in ["run", "inspect", "convert", "adapters", "calibrate", "check", "trace"] {
+    let commands =
+        ["run", "inspect", "convert", "adapters", "calibrate", "check", "bench", "trace"];
+    for command in commands {
         assert!(help.contains(command), "{help}");
         let help = folder.rnn(&format!("{command} --help")).ok();
         assert!(help.contains("Examples:"), "{command}: {help}");

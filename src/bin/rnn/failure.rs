@@ -35,6 +35,15 @@ impl Failure {
         Self::Usage(message.into())
     }
 
+    /// Returns what there is to say.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::Usage(message) => message.clone(),
+            Self::Failed(error) => error.to_string(),
+            Self::Found => String::new(),
+        }
+    }
+
     /// Takes the excuse away from a closed pipe, where files were to be written that now are not.
     pub(crate) fn unexcused(self) -> Self {
         match self {

@@ -14,6 +14,7 @@ mod adapters;
 mod args;
 mod calibrate;
 mod calibration;
+mod bench;
 mod check;
 mod convert;
 mod data;
@@ -48,6 +49,7 @@ use crate::failure::Failure;
   rnn convert model.onnx model.safetensors             write a model in another format
   rnn adapters                                         list the GPUs of this machine
   rnn calibrate                                        measure the GPU, for better choices in later runs
+  rnn bench --device all                               compare how fast they are
 
 The environment variable RUST_LOG (error, warn, info, debug) turns log lines on."
 )]
@@ -64,6 +66,7 @@ enum Command {
     Adapters(adapters::AdaptersArgs),
     Calibrate(calibrate::CalibrateArgs),
     Check(check::CheckArgs),
+    Bench(Box<bench::BenchArgs>),
     Trace(trace::TraceArgs),
 }
 
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Adapters(args) => adapters::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Trace(args) => trace::run(&args),
     });
     match outcome {

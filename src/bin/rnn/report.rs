@@ -56,6 +56,32 @@ impl Reporter {
         self.bar = bar;
     }
 
+    /// Starts the clock and, on a terminal, the progress bar over `total` units of work.
+    pub(crate) fn start_work(&mut self, total: u64) {
+        self.started = Instant::now();
+        if self.quiet || !std::io::stderr().is_terminal() {
+            return;
+        }
+        let bar = ProgressBar::new(total);
+        bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+        let template = "{bar:30} {percent} %, {elapsed} elapsed, about {eta} left, {msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        self.bar = bar;
+    }
+
+    /// Says beside the progress bar what is being done.
+    pub(crate) fn doing(&self, what: &str) {
+        self.bar.set_message(what.to_owned());
+        self.bar.tick();
+    }
+
+    /// Counts finished work of [`Reporter::start_work`].
+    pub(crate) fn advance_work(&self, work: u64) {
+        self.bar.inc(work);
+    }
+
     /// Counts finished work.
     pub(crate) fn advance(&mut self, sequences: usize, steps: usize) {
         let widen = |n| u64::try_from(n).unwrap_or(u64::MAX);

@@ -30,6 +30,32 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
+    /// Writes the table as Markdown.
+    pub(crate) fn markdown(&self) -> String {
+        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let escaped = |cell: &str| cell.replace('|', "\\|").replace('\n', " ");
+        let mut text = line(self.columns.iter().map(|(name, _)| escaped(name)).collect());
+        let rule = |align: &Align| if *align == Align::Right { "---:" } else { ":---" };
+        text += &line(self.columns.iter().map(|(_, align)| rule(align).to_owned()).collect());
+        for row in self.full_rows() {
+            text += &line(row.into_iter().map(escaped).collect());
+        }
+        text
+    }
+
+    /// Returns the names of the columns.
+    pub(crate) fn titles(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Returns the rows, each with a cell for every column.
+    pub(crate) fn full_rows(&self) -> impl Iterator<Item = Vec<&str>> {
+        let count = self.columns.len();
+        self.rows
+            .iter()
+            .map(move |row| (0..count).map(|c| row.get(c).map_or("", String::as_str)).collect())
+    }
+
     /// Writes the table, each line starting with `indent`.
     pub(crate) fn render(&self, indent: &str) -> String {
         let titles: Vec<String> = self.columns.iter().map(|(name, _)| name.clone()).collect();
@@ -108,6 +134,13 @@ mod tests {
         table.row(["a".into(), "10".into()]);
         table.row(["longer".into()]);
         assert_eq!(table.render("  "), "  name     n\n  a       10\n  longer\n");
+    }
+
+    #[test]
+    fn markdown_fills_missing_cells_and_escapes_bars() {
+        let mut table = Table::new([("name", Align::Left), ("n", Align::Right)]);
+        table.row(["a|b".into()]);
+        assert_eq!(table.markdown(), "| name | n |\n| :--- | ---: |\n| a\\|b |  |\n");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Pictures as SVG, drawn without a library: a canvas, axes, and one file per kind of picture.
 
 mod axes;
+pub(crate) mod bars;
+pub(crate) mod chart;
 pub(crate) mod probabilities;
 pub(crate) mod series;
 mod svg;
@@ -10,6 +12,7 @@ use std::io::Write as _;
 
 use wgpu_rnn::Result;
 
+pub(crate) use self::svg::escape;
 use crate::data::Draft;
 
 /// Text.

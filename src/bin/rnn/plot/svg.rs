@@ -173,7 +173,7 @@ fn dash_attribute(dash: &str) -> String {
 }
 
 /// Writes a text so that XML takes it; what XML cannot hold becomes a replacement character.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

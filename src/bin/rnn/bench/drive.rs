@@ -1,0 +1,245 @@
+//! The sweep: every workload on every device, measure by measure.
+
+use std::time::Duration;
+
+use wgpu_rnn::plan::{Constants, Work};
+use wgpu_rnn::{Engine, Strategy};
+
+use super::args::BenchArgs;
+use super::calibration::NOT_CALIBRATED;
+use super::measure::{Runner, Samples, Stats, sample};
+use super::oracle::Prepared;
+use super::prepare::{Missing, prepare};
+use super::record::{Build, Figures, Record, Status};
+use super::sites::Site;
+use super::verdict::{TooSlow, judge};
+use super::workload::{Measure, Workload, as_f64};
+
+/// Everything that a sweep gives.
+#[derive(Default)]
+pub(super) struct Results {
+    /// In the order of measuring.
+    pub(super) records: Vec<Record>,
+    /// Of `--assert`: what the choice is for, and how it fails.
+    pub(super) too_slow: Vec<(String, TooSlow)>,
+    /// Of `--assert`: choices that were compared with something.
+    pub(super) judged: usize,
+}
+
+/// A sweep in progress.
+pub(super) struct Sweep<'a> {
+    /// The command line.
+    pub(super) args: &'a BenchArgs,
+    /// What all records have in common.
+    pub(super) build: Build,
+    /// The strategies, each once.
+    pub(super) strategies: Vec<Strategy>,
+}
+
+impl Sweep<'_> {
+    /// Measures one workload on one device.
+    pub(super) fn workload(&self, site: &Site, workload: &Workload, results: &mut Results) {
+        let first = results.records.len();
+        let engine = match self.refusal(site, workload) {
+            Ok(engine) => engine,
+            Err(missing) => {
+                for measure in workload.measures() {
+                    let all = self.strategies.iter();
+                    let records = all.map(|s| self.missing(site, workload, *measure, *s, &missing));
+                    results.records.extend(records);
+                }
+                return;
+            }
+        };
+        let (mut dense, mut tokens) = (None, None);
+        for measure in workload.measures() {
+            let place = if measure.takes_tokens() { &mut tokens } else { &mut dense };
+            let made = place.get_or_insert_with(|| {
+                Prepared::new(workload, measure.takes_tokens()).map_err(Missing::from)
+            });
+            match made {
+                Ok(made) => self.measure(site, engine, workload, made, *measure, results),
+                Err(missing) => {
+                    let all = self.strategies.iter();
+                    let records = all.map(|s| self.missing(site, workload, *measure, *s, missing));
+                    results.records.extend(records);
+                }
+            }
+        }
+        fill_busy(&mut results.records[first..]);
+    }
+
+    fn refusal<'a>(&self, site: &'a Site, workload: &Workload) -> Result<&'a Engine, Missing> {
+        let engine =
+            site.engine.as_ref().map_err(|reason| Missing::NotApplicable(reason.clone()))?;
+        let most = u64::try_from(self.args.max_memory).unwrap_or(u64::MAX).saturating_mul(1 << 30);
+        let bytes = workload.host_bytes();
+        if bytes > most {
+            return Err(Missing::NotApplicable(format!(
+                "inputs and outputs take {} (--max-memory)",
+                crate::table::bytes(bytes)
+            )));
+        }
+        Ok(engine)
+    }
+
+    fn measure(
+        &self,
+        site: &Site,
+        engine: &Engine,
+        workload: &Workload,
+        prepared: &Prepared,
+        measure: Measure,
+        results: &mut Results,
+    ) {
+        let mut records = Vec::new();
+        // Runners, and which record each fills.
+        let (mut runners, mut places) = (Vec::new(), Vec::new());
+        for strategy in &self.strategies {
+            match prepare(engine, workload, prepared, measure, *strategy) {
+                Ok(ready) => {
+                    let mut record = self.record(site, workload, measure, *strategy);
+                    record.check = Some(ready.checked);
+                    record.strategy_used = Some(ready.runner.used.clone());
+                    places.push((records.len(), ready.is_resident));
+                    records.push(record);
+                    runners.push(ready.runner);
+                }
+                Err(missing) => {
+                    records.push(self.missing(site, workload, measure, *strategy, &missing));
+                }
+            }
+        }
+        let samples = self.sample(workload, site, measure, &mut runners, results);
+        let facts = Facts { workload, work: &prepared.work, constants: site.constants.as_ref() };
+        for ((runner, samples), (place, is_resident)) in runners.iter().zip(samples).zip(places) {
+            let record = &mut records[place];
+            match samples {
+                Ok(samples) => {
+                    record.figures = facts.figures(samples, runner.memory, is_resident);
+                    record.status = Status::Ok;
+                }
+                Err(error) => {
+                    record.status = Status::Error;
+                    record.reason = Some(error.to_string());
+                }
+            }
+        }
+        results.records.extend(records);
+    }
+
+    /// Takes the samples, and with --assert judges the choice: a first failure may be noise, so it is
+    /// measured again three times as long.
+    fn sample(
+        &self,
+        workload: &Workload,
+        site: &Site,
+        measure: Measure,
+        runners: &mut [Runner<'_>],
+        results: &mut Results,
+    ) -> Vec<wgpu_rnn::Result<Samples>> {
+        let least = Duration::from_millis(u64::try_from(self.args.sample_ms).unwrap_or(u64::MAX));
+        let repetitions = self.args.repetitions;
+        let samples = sample(runners, repetitions, least);
+        let is_judged = matches!(measure, Measure::Layer | Measure::Frame);
+        if !self.args.assert || !is_judged || runners.len() < 2 {
+            return samples;
+        }
+        results.judged += 1;
+        if judge(&medians(runners, &samples)).is_none() {
+            return samples;
+        }
+        let samples = sample(runners, repetitions.saturating_mul(3), least);
+        if let Some(slow) = judge(&medians(runners, &samples)) {
+            results
+                .too_slow
+                .push((format!("{} on {}", workload.name(), site.device.title()), slow));
+        }
+        samples
+    }
+
+    fn record(&self, site: &Site, workload: &Workload, measure: Measure, of: Strategy) -> Record {
+        Record::new(&self.build, &site.device, workload, measure, of.name())
+    }
+
+    fn missing(
+        &self,
+        site: &Site,
+        workload: &Workload,
+        measure: Measure,
+        strategy: Strategy,
+        missing: &Missing,
+    ) -> Record {
+        let mut record = self.record(site, workload, measure, strategy);
+        let (status, reason) = match missing {
+            Missing::NotApplicable(reason) => (Status::NotApplicable, reason),
+            Missing::Failed(reason) => (Status::Error, reason),
+        };
+        (record.status, record.reason) = (status, Some(reason.clone()));
+        record
+    }
+}
+
+fn medians(runners: &[Runner<'_>], samples: &[wgpu_rnn::Result<Samples>]) -> Vec<(Strategy, f64)> {
+    let median = |samples: &wgpu_rnn::Result<Samples>| {
+        Stats::of(&samples.as_ref().ok()?.seconds).map(|stats| stats.median)
+    };
+    let pairs = runners.iter().zip(samples);
+    pairs.filter_map(|(runner, samples)| Some((runner.strategy, median(samples)?))).collect()
+}
+
+/// What turns seconds into figures.
+struct Facts<'a> {
+    workload: &'a Workload,
+    work: &'a Work,
+    constants: Option<&'a Constants>,
+}
+
+impl Facts<'_> {
+    fn figures(&self, samples: Samples, memory: u64, is_resident: bool) -> Option<Figures> {
+        let seconds = Stats::of(&samples.seconds)?;
+        let Stats { median, p10, p90 } = seconds;
+        let steps = as_f64(self.workload.steps);
+        let floor = self.constants.map(|constants| {
+            let step = if is_resident { constants.barrier } else { constants.dispatch };
+            self.work.floor(constants, step)
+        });
+        let (hardware, algorithm) =
+            (floor.map(|floor| floor.hardware()), floor.map(|floor| floor.algorithm()));
+        Some(Figures {
+            samples_s: samples.seconds,
+            calls_per_sample: samples.calls,
+            seconds,
+            seconds_per_step: Stats { median: median / steps, p10: p10 / steps, p90: p90 / steps },
+            time_steps_per_s: as_f64(self.workload.total_steps()) / median,
+            sequences_per_s: as_f64(self.workload.batch) / median,
+            flops: self.work.flops(),
+            bytes: self.work.bytes(),
+            gflop_per_s: self.work.flops() / median / 1e9,
+            memory_bytes: memory,
+            floor_hardware_s: hardware,
+            floor_algorithm_s: algorithm,
+            roofline_hardware: hardware.map(|floor| floor / median),
+            roofline_algorithm: algorithm.map(|floor| floor / median),
+            roofline_reason: floor.is_none().then(|| NOT_CALIBRATED.to_owned()),
+            busy_fraction: None,
+        })
+    }
+}
+
+/// Fills the busy fraction of a stream: the device's own time of a batch over the stream's.
+fn fill_busy(records: &mut [Record]) {
+    for index in 0..records.len() {
+        if records[index].measure != Measure::Stream {
+            continue;
+        }
+        let strategy = &records[index].strategy;
+        let layer = records
+            .iter()
+            .find(|other| other.measure == Measure::Layer && other.strategy == *strategy)
+            .and_then(Record::median);
+        if let (Some(layer), Some(figures)) = (layer, &mut records[index].figures) {
+            figures.busy_fraction = Some(layer / figures.seconds.median);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! From a workload on a device to something that can be timed: loaded, checked and warm.
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use wgpu_rnn::check::compare;
+use wgpu_rnn::plan::Plan;
+use wgpu_rnn::{Engine, Error, ErrorKind, LoadedModel, Result, Strategy, Tensor};
+
+use super::measure::Runner;
+use super::oracle::{Checked, Prepared, wrong};
+use super::session::OnDevice;
+use super::workload::{Kind, Measure, Workload};
+
+/// Batches of a call of the stream.
+const STREAM: usize = 8;
+/// Batches in flight.
+const IN_FLIGHT: usize = 4;
+
+/// A runner and what was found out on the way to it.
+pub(super) struct Ready<'a> {
+    /// The runner, warm.
+    pub(super) runner: Runner<'a>,
+    /// What was compared.
+    pub(super) checked: Checked,
+    /// Whether every layer runs its time loop inside one dispatch.
+    pub(super) is_resident: bool,
+}
+
+/// Why a measure was not taken.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Missing {
+    /// The device cannot, with the reason.
+    NotApplicable(String),
+    /// Something is wrong.
+    Failed(String),
+}
+
+impl From<Error> for Missing {
+    fn from(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::Unsupported | ErrorKind::Limit => Self::NotApplicable(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Loads, checks and warms up.
+///
+/// # Errors
+/// The reason why there is nothing to time.
+pub(super) fn prepare<'a>(
+    engine: &Engine,
+    workload: &'a Workload,
+    prepared: &'a Prepared,
+    measure: Measure,
+    strategy: Strategy,
+) -> std::result::Result<Ready<'a>, Missing> {
+    let is_cpu = engine.info().is_cpu_path;
+    if is_cpu && strategy != Strategy::Auto {
+        return Err(Missing::NotApplicable("the CPU path has one strategy".into()));
+    }
+    let on_device = matches!(measure, Measure::Recurrence | Measure::Layer | Measure::Frame);
+    if is_cpu && (on_device || measure == Measure::Stream) {
+        let reason = "the CPU path computes where its data is; see end_to_end";
+        return Err(Missing::NotApplicable(reason.into()));
+    }
+    let loaded = engine.with_strategy(strategy).load(&prepared.model)?;
+    let checked = prepared.check(&loaded)?;
+    let ready = match measure {
+        Measure::Frame => frames(&loaded, prepared, strategy)?,
+        Measure::Recurrence | Measure::Layer => session(&loaded, prepared, strategy, checked)?,
+        Measure::EndToEnd if workload.kind == Kind::Frames => {
+            carried(loaded, prepared, strategy, checked)?
+        }
+        Measure::EndToEnd | Measure::Stream => {
+            let batch = &prepared.batch;
+            let (used, memory, is_resident) = of_run(&loaded, prepared)?;
+            let is_stream = measure == Measure::Stream;
+            let mut call: Box<dyn FnMut() -> Result<()> + 'a> = if is_stream {
+                Box::new(move || stream(&loaded, prepared))
+            } else {
+                Box::new(move || loaded.run_blocking(batch).map(drop))
+            };
+            call()?;
+            let units = if is_stream { STREAM } else { 1 };
+            let memory = if is_stream { memory.saturating_mul(IN_FLIGHT as u64) } else { memory };
+            Ready { runner: Runner { strategy, used, memory, units, call }, checked, is_resident }
+        }
+    };
+    Ok(ready)
+}
+
+/// Runs batches, several in flight.
+fn stream(loaded: &LoadedModel, prepared: &Prepared) -> Result<()> {
+    let runs = futures::stream::iter((0..STREAM).map(|_| loaded.run(&prepared.batch)));
+    pollster::block_on(runs.buffered(IN_FLIGHT).try_for_each(|_| async { Ok(()) }))
+}
+
+/// Names the strategies of a plan's layers, each once, in order.
+fn strategies(plan: &Plan) -> String {
+    let mut names: Vec<&str> = plan.choices.iter().map(|choice| choice.strategy.name()).collect();
+    names.dedup();
+    names.join(" + ")
+}
+
+fn is_resident(plan: &Plan) -> bool {
+    plan.choices.iter().all(|choice| choice.strategy == Strategy::Resident)
+}
+
+fn weight_bytes(prepared: &Prepared) -> u64 {
+    prepared.model.parameter_count() as u64 * 4
+}
+
+/// Returns strategies, memory and residence of a run with upload and readback.
+fn of_run(loaded: &LoadedModel, prepared: &Prepared) -> Result<(String, u64, bool)> {
+    let batch = &prepared.batch;
+    let weights = weight_bytes(prepared);
+    match loaded.plan(batch.batch_size(), batch.steps()) {
+        Ok(Some(plan)) => Ok((strategies(&plan), weights + plan.bytes(), is_resident(&plan))),
+        Ok(None) => {
+            let width = batch.features(0, 0).len() + prepared.model.output_size();
+            let values = batch.batch_size() * batch.steps() * width;
+            Ok(("cpu".into(), weights + values as u64 * 4, false))
+        }
+        // Runs are cut into parts that fit.
+        Err(error) if error.kind() == ErrorKind::Limit => Ok(("in parts".into(), weights, false)),
+        Err(error) => Err(error),
+    }
+}
+
+/// From submit to idle.
+fn session<'a>(
+    loaded: &LoadedModel,
+    prepared: &Prepared,
+    strategy: Strategy,
+    checked: Checked,
+) -> Result<Ready<'a>> {
+    let run = OnDevice::new(loaded, &prepared.batch, false)?;
+    run.run()?;
+    // The output of the shape that is timed equals that of a run, whose kernels were compared.
+    let whole = loaded.run_blocking(&prepared.batch)?;
+    let got = run.read()?;
+    let count = got.len().min(whole.output.len());
+    let want = whole.output.data()[..count].iter().map(|value| f64::from(*value));
+    let want = Tensor::new([count], want.collect())?;
+    let got = Tensor::new([count], got.into_iter().take(count).collect())?;
+    if let Some(fault) = compare("output of the session", &got, &want).fault {
+        return Err(wrong(&fault));
+    }
+    Ok(of_session(run, prepared, strategy, checked, |run| run.run()))
+}
+
+/// One step a call, with the upload of its input.
+fn frames<'a>(loaded: &LoadedModel, prepared: &Prepared, strategy: Strategy) -> Result<Ready<'a>> {
+    let run = OnDevice::new(loaded, &prepared.batch, true)?;
+    let mut output = Vec::new();
+    for t in 0..prepared.short.steps() {
+        run.write(bytemuck::cast_slice(prepared.short.features(0, t)))?;
+        run.run()?;
+        output.extend(run.read()?);
+    }
+    let checked = prepared.check_frames(output)?;
+    let frame = prepared.short.features(0, 0).to_vec();
+    Ok(of_session(run, prepared, strategy, checked, move |run| {
+        run.write(bytemuck::cast_slice(&frame))?;
+        run.run()
+    }))
+}
+
+fn of_session<'a>(
+    run: OnDevice,
+    prepared: &Prepared,
+    strategy: Strategy,
+    checked: Checked,
+    call: impl Fn(&OnDevice) -> Result<()> + 'a,
+) -> Ready<'a> {
+    let session = run.session();
+    let plan = session.plan();
+    let (used, is_resident) = (strategies(plan), is_resident(plan));
+    let buffers = session.input_bytes() + session.output_bytes();
+    let memory = weight_bytes(prepared) + plan.bytes() + buffers;
+    let call = Box::new(move || call(&run));
+    Ready { runner: Runner { strategy, used, memory, units: 1, call }, checked, is_resident }
+}
+
+/// One step a run, from the states of the run before.
+fn carried<'a>(
+    loaded: LoadedModel,
+    prepared: &'a Prepared,
+    strategy: Strategy,
+    checked: Checked,
+) -> Result<Ready<'a>> {
+    let (used, memory, is_resident) = of_run(&loaded, prepared)?;
+    let mut states = loaded.run_blocking(&prepared.batch)?.states;
+    let call = move || {
+        let batch = prepared.batch.clone().with_initial(states.clone());
+        states = loaded.run_blocking(&batch)?.states;
+        Ok(())
+    };
+    let call = Box::new(call);
+    Ok(Ready { runner: Runner { strategy, used, memory, units: 1, call }, checked, is_resident })
+}

@@ -1,0 +1,60 @@
+//! The devices of a run of the bench, opened once.
+
+use wgpu_rnn::plan::Constants;
+use wgpu_rnn::{Engine, Strategy};
+
+use super::calibration;
+use super::record::Device;
+use crate::device::DeviceArgs;
+use crate::failure::Result;
+use crate::report::Reporter;
+
+/// A device that results are to be had of.
+pub(super) struct Site {
+    /// What it is.
+    pub(super) device: Device,
+    /// The engine on it, or why there is none.
+    pub(super) engine: Result<Engine, String>,
+    /// Its measured constants, where there are any.
+    pub(super) constants: Option<Constants>,
+}
+
+/// Opens the devices of `--device`; with `all` every adapter, and the CPU path last.
+///
+/// # Errors
+/// As [`DeviceArgs::open`], for a device that was named; an adapter of `all` that cannot be opened
+/// stays in the list with the reason.
+pub(super) fn open(names: &[String], reporter: &Reporter) -> Result<Vec<Site>> {
+    let open = |name: &str| {
+        let device = DeviceArgs { device: name.to_owned() };
+        device.open(Strategy::Auto, reporter).map(site)
+    };
+    let mut sites: Vec<Site> = Vec::new();
+    for name in names {
+        if name != "all" {
+            sites.push(open(name)?);
+            continue;
+        }
+        for adapter in pollster::block_on(Engine::adapters()) {
+            let unopened = |reason: String| Site {
+                device: Device::unopened(&adapter.info),
+                engine: Err(reason),
+                constants: None,
+            };
+            sites.push(match &adapter.unusable {
+                Some(reason) => unopened(reason.clone()),
+                None => match open(&adapter.index.to_string()) {
+                    Ok(site) => site,
+                    Err(failure) => unopened(failure.message()),
+                },
+            });
+        }
+        sites.push(open("cpu")?);
+    }
+    Ok(sites)
+}
+
+fn site(engine: Engine) -> Site {
+    let constants = calibration::constants(&engine);
+    Site { device: Device::of(&engine), engine: Ok(engine), constants }
+}

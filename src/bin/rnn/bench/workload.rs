@@ -1,0 +1,266 @@
+//! A network with a batch shape, as data: its name, its weights and inputs, its work.
+
+use clap::ValueEnum;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use serde::{Deserialize, Serialize};
+use wgpu_rnn::check::input_value;
+use wgpu_rnn::plan::Work;
+use wgpu_rnn::{Batch, Cell, Init, InputSpec, LayerSpec, Layout, Model, Result};
+
+/// How long the sequences are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Lengths {
+    /// All T.
+    Full,
+    /// One is T; the others are drawn with median T/2 and σ = 0.5, at least 1, at most T.
+    LogNormal,
+}
+
+impl Lengths {
+    /// Returns the name on the command line.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::LogNormal => "log-normal",
+        }
+    }
+}
+
+/// How the workload is driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// One batch again and again.
+    Plain,
+    /// One step at a time, each starting from the state that the one before left.
+    Frames,
+    /// Batches, several in flight.
+    Batches,
+}
+
+/// What is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Measure {
+    /// One-hot tokens in place of the input; from submit to idle.
+    Recurrence,
+    /// The whole network, from submit to idle.
+    Layer,
+    /// A run with upload and readback.
+    EndToEnd,
+    /// One step with upload of its input, from submit to idle.
+    Frame,
+    /// A batch of a stream.
+    Stream,
+}
+
+impl Measure {
+    /// Returns the name in tables and records.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Recurrence => "recurrence",
+            Self::Layer => "layer",
+            Self::EndToEnd => "end_to_end",
+            Self::Frame => "frame",
+            Self::Stream => "stream",
+        }
+    }
+
+    /// Returns whether the input is tokens, so that its projection is a row gather.
+    pub(super) fn takes_tokens(self) -> bool {
+        self == Self::Recurrence
+    }
+}
+
+/// A network and a batch shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Workload {
+    /// The cell of every layer.
+    pub(super) cell: Cell,
+    /// I.
+    pub(super) input: usize,
+    /// H.
+    pub(super) hidden: usize,
+    /// B.
+    pub(super) batch: usize,
+    /// T.
+    pub(super) steps: usize,
+    /// L.
+    pub(super) layers: usize,
+    /// Whether D is 2.
+    pub(super) bidirectional: bool,
+    /// How long the sequences are.
+    pub(super) lengths: Lengths,
+    /// How it is driven.
+    pub(super) kind: Kind,
+}
+
+/// Size of the vocabulary that stands in for the input.
+const VOCABULARY: usize = 16;
+
+impl Workload {
+    /// Makes one full layer in one direction of shape `[I, H, B, T]`.
+    pub(super) fn new(cell: Cell, [input, hidden, batch, steps]: [usize; 4]) -> Self {
+        let (layers, bidirectional) = (1, false);
+        let (lengths, kind) = (Lengths::Full, Kind::Plain);
+        Self { cell, input, hidden, batch, steps, layers, bidirectional, lengths, kind }
+    }
+
+    /// Names it; the name tells workloads apart.
+    pub(super) fn name(&self) -> String {
+        let Self { cell, input, hidden, batch, steps, .. } = self;
+        let mut name = format!("{cell} I={input} H={hidden} B={batch} T={steps}");
+        if self.layers > 1 {
+            name += &format!(" L={}", self.layers);
+        }
+        for (is_set, word) in [
+            (self.bidirectional, " bidirectional"),
+            (self.lengths == Lengths::LogNormal, " log-normal"),
+            (self.kind == Kind::Frames, " frames"),
+            (self.kind == Kind::Batches, " stream"),
+        ] {
+            name += if is_set { word } else { "" };
+        }
+        name
+    }
+
+    /// Lists what is timed.
+    pub(super) fn measures(&self) -> &'static [Measure] {
+        match self.kind {
+            Kind::Plain => &[Measure::Recurrence, Measure::Layer, Measure::EndToEnd],
+            Kind::Frames => &[Measure::Frame, Measure::EndToEnd],
+            Kind::Batches => &[Measure::Layer, Measure::EndToEnd, Measure::Stream],
+        }
+    }
+
+    /// Returns the lengths, the longest first; the same at every call.
+    pub(super) fn sequence_lengths(&self) -> Vec<usize> {
+        if self.lengths == Lengths::Full {
+            return vec![self.steps; self.batch];
+        }
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let mut lengths = vec![self.steps];
+        while lengths.len() < self.batch {
+            lengths.push(log_normal(&mut random, self.steps));
+        }
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        lengths
+    }
+
+    /// Returns Σ lengths.
+    pub(super) fn total_steps(&self) -> usize {
+        self.sequence_lengths().iter().sum()
+    }
+
+    /// Draws the network.
+    ///
+    /// # Errors
+    /// What [`wgpu_rnn::model::ModelBuilder::build`] refuses.
+    pub(super) fn model(&self, tokens: bool) -> Result<Model> {
+        let input = if tokens {
+            InputSpec::OneHot { vocab: VOCABULARY }
+        } else {
+            InputSpec::Dense { size: self.input }
+        };
+        let spec = LayerSpec::new(self.cell, self.hidden);
+        let spec = if self.bidirectional { spec.bidirectional() } else { spec };
+        Model::builder(input).layers(self.layers, &spec).build(Init::PyTorch, 1)
+    }
+
+    /// Makes the input, `[T, B, I]` or tokens `[T, B]`, cut to the first `steps` time steps.
+    ///
+    /// # Errors
+    /// Never for a valid workload.
+    pub(super) fn input(&self, tokens: bool, steps: usize) -> Result<Batch> {
+        let (rows, layout) = (self.batch, Layout::TimeMajor);
+        let batch = if tokens {
+            let tokens = (0u32..).map(|i| i.wrapping_mul(7) % 16).take(rows * steps);
+            Batch::tokens(tokens.collect::<Vec<u32>>(), rows, steps, layout)?
+        } else {
+            let values = (0..rows * steps * self.input).map(input_value);
+            Batch::dense(values.collect::<Vec<f32>>(), rows, steps, self.input, layout)?
+        };
+        if self.lengths == Lengths::Full {
+            return Ok(batch);
+        }
+        let cut = self.sequence_lengths().into_iter().map(|length| length.min(steps));
+        batch.with_lengths(cut.collect::<Vec<_>>())
+    }
+
+    /// Counts what the network computes and moves.
+    pub(super) fn work(&self, model: &Model, tokens: bool) -> Work {
+        let total = self.total_steps();
+        let layers = model.layers().iter().enumerate();
+        let of = |(index, layer): (usize, &wgpu_rnn::Layer)| {
+            Work::of_layer(layer.spec(), self.steps, total, tokens && index == 0)
+        };
+        layers.map(of).fold(Work::default(), Work::then)
+    }
+
+    /// Estimates operations without drawing a network; for lists and progress.
+    pub(super) fn flops(&self) -> f64 {
+        let directions = if self.bidirectional { 2 } else { 1 };
+        let rows = self.cell.gates() * self.hidden * directions;
+        let first = rows * (self.hidden + self.input);
+        let more = rows * (self.hidden + self.hidden * directions);
+        let products = first.saturating_add(more.saturating_mul(self.layers - 1));
+        2.0 * as_f64(products) * as_f64(self.total_steps())
+    }
+
+    /// Returns the bytes of input and output on the host.
+    pub(super) fn host_bytes(&self) -> u64 {
+        let width = self.input + self.hidden * if self.bidirectional { 2 } else { 1 };
+        let values = self.batch.saturating_mul(self.steps).saturating_mul(width);
+        u64::try_from(values.saturating_mul(4)).unwrap_or(u64::MAX)
+    }
+}
+
+/// Turns a count into a factor: counts of interest are far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "figures are read by people")]
+pub(super) fn as_f64(count: usize) -> f64 {
+    count as f64
+}
+
+/// Draws a length with median `steps`/2 and σ = 0.5, by Box and Muller.
+fn log_normal(random: &mut ChaCha8Rng, steps: usize) -> usize {
+    let mut unit = || (f64::from(random.next_u32()) + 0.5) / 4_294_967_296.0;
+    let (radius, angle) = ((-2.0 * unit().ln()).sqrt(), std::f64::consts::TAU * unit());
+    let length = 0.5 * as_f64(steps) * (0.5 * radius * angle.cos()).exp();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to [1, T] before"
+    )]
+    let length = length.round().clamp(1.0, as_f64(steps)) as usize;
+    length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_normal_lengths_fall_from_the_longest() {
+        let mut workload = Workload::new(Cell::Gru, [4, 4, 200, 100]);
+        workload.lengths = Lengths::LogNormal;
+        let lengths = workload.sequence_lengths();
+        assert_eq!((lengths.len(), lengths[0]), (200, 100));
+        assert!(lengths.windows(2).all(|pair| pair[0] >= pair[1]) && lengths[199] >= 1);
+        assert!((40..=60).contains(&lengths[100]), "median {}", lengths[100]);
+        assert_eq!(workload.sequence_lengths(), lengths);
+    }
+
+    #[test]
+    fn flops_without_a_network_equal_those_of_its_layers() {
+        let workload = Workload {
+            layers: 3,
+            bidirectional: true,
+            lengths: Lengths::LogNormal,
+            ..Workload::new(Cell::Lstm, [5, 7, 4, 9])
+        };
+        let model = workload.model(false).expect("a network");
+        let counted = workload.work(&model, false).flops();
+        assert!((counted - workload.flops()).abs() < 1e-6, "{counted}");
+    }
+}

@@ -1,0 +1,247 @@
+//! `rnn bench` on the CPU path, with tiny shapes: what it prints, and what it flags.
+
+use serde_json::Value;
+
+use crate::support::*;
+
+/// A shape of a few milliseconds.
+const TINY: &str = "bench --device cpu --quiet -r 3 --sample-ms 1 --input 3 --steps 4 --batch 2";
+
+fn records(text: &str) -> Vec<Value> {
+    let records: Value = serde_json::from_str(text).expect("JSON");
+    records.as_array().expect("a list").clone()
+}
+
+/// Follows a dotted path; `None` where a name on it is missing.
+fn at<'a>(record: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(record, |value, name| value.get(name))
+}
+
+#[test]
+fn bench_takes_lists_and_ranges_as_a_product() {
+    let folder = Folder::new();
+    let line =
+        "bench --list --cell gru,lstm --hidden 8..32*2 --batch 1,4..6+2 --lengths full,log-normal";
+    let text = folder.rnn(line).ok();
+    assert_eq!(text.lines().count(), 1 + 2 * 3 * 3 * 2, "{text}");
+    for name in ["gru I=128 H=8 B=1 T=100", "lstm I=128 H=32 B=6 T=100 log-normal"] {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+    for (line, message) in [
+        ("bench --hidden 0", "at least 1"),
+        ("bench --hidden 8..4", "rises"),
+        ("bench --suite quick --hidden 4", "both"),
+        ("bench --suite nothing", "quick"),
+        ("bench --filter no-such-workload", "--list"),
+        ("bench --strategy fastest", "expected all, auto"),
+        ("bench --fail-on-regression", "--compare"),
+    ] {
+        let run = folder.rnn(line);
+        assert_eq!(run.code, Some(2), "{line}: {}", run.err);
+        assert!(run.err.contains(message), "{line}: {}", run.err);
+    }
+}
+
+#[test]
+fn bench_suites_list_their_workloads() {
+    let folder = Folder::new();
+    let count = |suite: &str| {
+        let text = folder.rnn(&format!("bench --suite {suite} --list")).ok();
+        let names: std::collections::BTreeSet<&str> =
+            text.lines().skip(1).filter_map(|line| line.split("  ").next()).collect();
+        assert_eq!(names.len(), text.lines().count() - 1, "two of a name: {text}");
+        names.len()
+    };
+    assert_eq!(count("quick"), 7);
+    assert_eq!(count("sets"), 36);
+    assert!(count("deepbench") > 60);
+    assert!(count("stream") >= 4);
+}
+
+#[test]
+fn bench_markdown_has_a_cell_for_every_column() {
+    let folder = Folder::new();
+    let text = folder.rnn(&format!("{TINY} --cell rnn-tanh,gru --hidden 5")).ok();
+    assert!(text.contains("A CPU COMPUTES HERE"), "{text}");
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
+    assert_eq!(lines.len(), 2 + 2 * 3, "{text}");
+    let columns = lines[0].matches('|').count();
+    assert_eq!(columns, 15);
+    assert!(lines.iter().all(|line| line.matches('|').count() == columns), "{text}");
+    let row = |measure: &str| {
+        let found = lines.iter().find(|line| line.contains(&format!("| {measure} |")));
+        *found.expect(measure)
+    };
+    assert!(row("end_to_end").contains("n/a (not calibrated)"), "{text}");
+    assert!(row("layer").contains("n/a (the CPU path"), "{text}");
+    assert!(row("recurrence").contains("n/a (the CPU path"), "{text}");
+}
+
+#[test]
+fn bench_json_has_every_field_and_the_formats_agree() {
+    let folder = Folder::new();
+    let line = format!("{TINY} --cell lstm --hidden 5 --layers 2 --bidirectional");
+    let list = records(&folder.rnn(&format!("{line} -o json")).ok());
+    assert_eq!(list.len(), 3);
+    let record = list.iter().find(|r| r["measure"] == "end_to_end").expect("measured");
+    assert_eq!(
+        (&record["schema"], &record["schema_version"]),
+        (&"wgpu-rnn-bench".into(), &1.into())
+    );
+    assert_eq!(record["status"], "ok");
+    let number = |path: &str| at(record, path).and_then(Value::as_f64).expect(path);
+    let samples = record["figures"]["samples_s"].as_array().expect("samples");
+    assert_eq!(samples.len(), 3);
+    let median = number("figures.seconds.median");
+    assert!(median > 0.0 && number("figures.seconds.p10") <= median);
+    assert!(median <= number("figures.seconds.p90"));
+    let close = |got: f64, want: f64| (got - want).abs() <= 1e-9 * want;
+    assert!(close(number("figures.seconds_per_step.median"), median / 4.0));
+    assert!(close(number("figures.time_steps_per_s"), 8.0 / median));
+    assert!(close(number("figures.sequences_per_s"), 2.0 / median));
+    // G·H·(I + H)·D of the first layer, G·H·(D·H + H)·D of the second; 8 time steps.
+    let flops = 2.0 * 8.0 * 2.0 * 20.0 * ((3.0 + 5.0) + (10.0 + 5.0));
+    assert!(close(number("figures.flops"), flops));
+    assert!(close(number("figures.gflop_per_s"), flops / median / 1e9));
+    assert!(number("check.max_abs") < 1e-5);
+    for record in &list {
+        assert_eq!(record["status"] == "ok", !record["figures"].is_null(), "{record}");
+        assert_eq!(record["status"] == "ok", record["reason"].is_null(), "{record}");
+    }
+    let lines = folder.rnn(&format!("{line} -o jsonl")).ok();
+    for text in lines.lines() {
+        let one: Value = serde_json::from_str(text).expect("JSON");
+        let keys = |value: &Value| value.as_object().expect("an object").len();
+        assert_eq!(keys(&one), keys(record));
+    }
+    let text = folder.rnn(&format!("{line} -o csv")).ok();
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let header = reader.headers().expect("a header").clone();
+    for path in &header {
+        assert!(at(record, path).is_some(), "{path} is a field of the JSON");
+    }
+    let rows: Vec<_> = reader.records().map(|row| row.expect("as wide as the header")).collect();
+    assert_eq!(rows.len(), 3);
+    assert!(rows.iter().flatten().all(|cell| !cell.is_empty()), "{text}");
+    let place = header.iter().position(|name| name == "figures.gflop_per_s").expect("a column");
+    let status = header.iter().position(|name| name == "status").expect("a column");
+    for row in rows {
+        assert_eq!(row[status] == *"ok", row[place].parse::<f64>().is_ok_and(|v| v > 0.0));
+        assert!(row[status] == *"ok" || row[place].starts_with("n/a ("), "{row:?}");
+    }
+}
+
+#[test]
+fn bench_compare_flags_a_planted_regression() {
+    let folder = Folder::new();
+    let line = format!("{TINY} --cell gru --hidden 5,6 -o json");
+    let text = folder.rnn(&line).ok();
+    let mut old = records(&text);
+    let mut plant = |hidden: u64, factor: f64| {
+        let of = |r: &&mut Value| r["shape"]["hidden"] == hidden && r["status"] == "ok";
+        let seconds = &mut old.iter_mut().find(of).expect("measured")["figures"]["seconds"];
+        for name in ["median", "p10", "p90"] {
+            seconds[name] = (seconds[name].as_f64().expect("a time") * factor).into();
+        }
+    };
+    // What is measured now is a thousand times slower, and a thousand times faster, than this.
+    plant(5, 1e-3);
+    plant(6, 1e3);
+    folder.write("old.json", Value::from(old.clone()).to_string());
+    let lines: String = old.iter().map(|record| format!("{record}\n")).collect();
+    folder.write("old.jsonl", lines);
+    let line = format!("{TINY} --cell gru --hidden 5,6");
+    for file in ["old.json", "old.jsonl"] {
+        let text = folder.rnn(&format!("{line} --compare {file}")).ok();
+        assert!(text.contains("REGRESSION") && text.contains("faster"), "{text}");
+        assert!(text.contains("1 of 2 measures became slower"), "{text}");
+    }
+    let run = folder.rnn(&format!("{line} --compare old.json --fail-on-regression -o json"));
+    assert_eq!(run.code, Some(1));
+    assert_eq!(records(&run.out).len(), 6, "standard output stays JSON");
+    assert!(run.err.contains("REGRESSION"), "{}", run.err);
+    folder.write("other.json", "[{\"schema\": \"something else\"}]");
+    folder.write("text.json", "not JSON");
+    for file in ["other.json", "text.json", "missing.json"] {
+        let run = folder.rnn(&format!("{line} --compare {file}"));
+        assert_eq!(run.code, Some(1), "{file}");
+        assert!(run.err.contains(file), "{file}: {}", run.err);
+    }
+}
+
+/// Walks over the tags of a page and demands that each one is closed in its turn.
+fn assert_well_formed(page: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    for (start, _) in page.match_indices('<') {
+        let tag = &page[start + 1..];
+        let tag = &tag[..tag.find('>').expect("an end")];
+        assert!(!tag.contains('<'), "{tag}");
+        let name = tag.trim_start_matches('/').split([' ', '/']).next().expect("a name");
+        if tag.starts_with('!') || tag.ends_with('/') {
+            continue;
+        }
+        if tag.starts_with('/') {
+            assert_eq!(open.pop(), Some(name));
+        } else {
+            open.push(name);
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+}
+
+#[test]
+fn bench_html_is_one_well_formed_file() {
+    let folder = Folder::new();
+    folder.rnn(&format!("{TINY} --hidden 4..8*2 --cell lstm,gru --html page.html")).ok();
+    let page = folder.read("page.html");
+    assert_well_formed(&page);
+    for part in ["over H", "over B", "Roofline", "lstm I=3 H=8 B=2 T=4", "A CPU COMPUTES HERE"] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(page.matches("<svg").count() >= 3, "charts");
+    for outside in ["<script", "src=", "href=", "@import", "url("] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    assert!(!page.contains("NaN"), "a figure is missing without a reason");
+    assert_eq!(folder.names(), ["page.html"]);
+}
+
+#[test]
+fn bench_says_why_a_figure_is_missing() {
+    let folder = Folder::new();
+    let list = records(
+        &folder.rnn(&format!("{TINY} --hidden 4 --strategy auto,step --assert -o json")).ok(),
+    );
+    assert!(list.iter().any(|r| r["strategy"] == "step"));
+    for record in list.iter().filter(|r| r["strategy"] == "step") {
+        assert_eq!(record["status"], "not_applicable");
+        assert!(record["reason"].as_str().expect("a reason").contains("CPU path"), "{record}");
+    }
+    // Inputs and outputs of 10⁷ sequences.
+    let line = "bench --device cpu -q --batch 10000000 --steps 100 -o json";
+    for record in records(&folder.rnn(line).ok()) {
+        let reason = record["reason"].as_str().expect("a reason").to_owned();
+        assert!(reason.contains("--max-memory"), "{reason}");
+        assert_eq!(record["figures"], Value::Null);
+    }
+    let text = folder.rnn("bench --suite calibration --device cpu -q").ok();
+    assert!(text.contains("n/a (not calibrated)"), "{text}");
+    let list = records(&folder.rnn("bench --suite calibration --device cpu -q -o json").ok());
+    assert_eq!(list[0]["schema"], "wgpu-rnn-constants");
+}
+
+#[test]
+fn bench_stream_carries_states_from_frame_to_frame() {
+    let folder = Folder::new();
+    let line = "bench --suite stream --filter H=128 --device cpu -q -r 1 --sample-ms 1 -o json";
+    let list = records(&folder.rnn(line).ok());
+    let find = |measure: &str, name: &str| {
+        let is_it = |r: &&Value| {
+            r["measure"] == measure && r["workload"].as_str().is_some_and(|w| w.contains(name))
+        };
+        list.iter().find(is_it).expect(measure).clone()
+    };
+    assert_eq!(find("end_to_end", "frames")["status"], "ok");
+    assert_eq!(find("end_to_end", "stream")["status"], "ok");
+    assert_eq!(find("frame", "frames")["status"], "not_applicable");
+}
