@@ -135,11 +135,8 @@ pub fn compare_output(got: &crate::Output, want: &ReferenceOutput<f64>) -> Diffe
 /// What the oracle refuses; a failing case is a report with a fault.
 pub async fn run_case(engine: &Engine, case: &Case) -> Result<Vec<CaseReport>> {
     let want = reference::run::<f64>(&case.model, &case.batch, &case.options)?;
-    let strategies: &[Strategy] = if engine.info().is_cpu_path {
-        &[Strategy::Auto]
-    } else {
-        &[Strategy::StepPerDispatch, Strategy::Resident]
-    };
+    let strategies: &[Strategy] =
+        if engine.info().is_cpu_path { &[Strategy::Auto] } else { &Strategy::DRIVERS };
     let mut reports = Vec::new();
     for &strategy in strategies {
         let name = if engine.info().is_cpu_path { "cpu" } else { strategy.name() };

@@ -177,7 +177,8 @@ fn resident_workgroups_fit_webgpu_default_limits() {
                 let choice = &plan.choices[0];
                 let [x, y] = choice.workgroup;
                 assert!(x * y <= 256, "{choice:?}");
-                let bytes = u64::from(choice.tile_rows()) * hidden.next_multiple_of(4) as u64 * 4 * 2;
+                let bytes =
+                    u64::from(choice.tile_rows()) * hidden.next_multiple_of(4) as u64 * 4 * 2;
                 assert!(bytes <= 16_384, "{choice:?}");
             }
         }

@@ -14,6 +14,7 @@ mod cost;
 mod floor;
 mod layer;
 mod output;
+mod predict;
 mod stationary;
 mod strategy;
 mod tile;
@@ -213,7 +214,7 @@ pub struct LayerBuffers {
 }
 
 /// Everything a run does on the device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// What it was made for.
     pub request: PlanRequest,

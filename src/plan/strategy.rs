@@ -1,6 +1,7 @@
 //! Which driver runs a layer, and why.
 
 use super::caps::DeviceCaps;
+use super::predict;
 use super::stationary::{self, StationaryShape};
 use super::tile::{self, TileShape};
 use super::{ceil_div, to_u32};
@@ -39,6 +40,25 @@ impl Strategy {
         Self::Stationary,
     ];
 
+    /// Every driver: what [`Strategy::Auto`] picks from.
+    pub const DRIVERS: [Self; 5] = [
+        Self::StepPerDispatch,
+        Self::Resident,
+        Self::StepTile,
+        Self::ResidentTile,
+        Self::Stationary,
+    ];
+
+    /// Tells whether each time step is a dispatch of its own.
+    pub const fn is_step(self) -> bool {
+        matches!(self, Self::StepPerDispatch | Self::StepTile)
+    }
+
+    /// Returns the strategy of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|strategy| strategy.name() == name)
+    }
+
     /// Returns the name used on the command line.
     pub const fn name(self) -> &'static str {
         match self {
@@ -53,7 +73,7 @@ impl Strategy {
 }
 
 /// How one layer runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LayerChoice {
     /// Never [`Strategy::Auto`].
     pub strategy: Strategy,
@@ -65,7 +85,9 @@ pub struct LayerChoice {
     pub tile: Option<TileShape>,
     /// Sizes of the loop with weights in registers, where that is the strategy.
     pub stationary: Option<StationaryShape>,
-    /// Why this strategy, and why not the other.
+    /// Seconds that a time step takes by the model of `plan/predict.rs`.
+    pub step_seconds: f64,
+    /// Why this strategy: its predicted time, that of the others, and what those that are out need.
     pub reason: String,
 }
 
@@ -83,10 +105,8 @@ impl LayerChoice {
 
 /// Threads below which a step is latency-bound on hardware: about one wave per core of a mid-size GPU.
 const FEW_THREADS: u64 = 16_384;
-/// Hidden size up to which the resident loop wins on hardware without calibration.
-const RESIDENT_HIDDEN: usize = 256;
 
-/// Picks the driver of a layer.
+/// Picks the driver of a layer: the one that was asked for, or the one with the least predicted time.
 ///
 /// # Errors
 /// `Unsupported` when `wanted` names a strategy that this layer or device refuses.
@@ -96,52 +116,62 @@ pub(super) fn choose(
     caps: &DeviceCaps,
     wanted: Strategy,
 ) -> Result<LayerChoice> {
-    if matches!(wanted, Strategy::StepTile | Strategy::ResidentTile) {
-        let choice = tile(spec, batch, caps, wanted);
-        return choice.map_err(|refusal| {
-            Error::unsupported(format!("strategy {}: expected {refusal}", wanted.name()))
-        });
-    }
-    if wanted == Strategy::Stationary {
-        let choice = stationary(spec, batch, caps);
-        return choice.map_err(|refusal| {
-            Error::unsupported(format!("strategy {}: expected {refusal}", wanted.name()))
-        });
-    }
-    let resident = resident(spec, batch, caps);
-    match (wanted, resident) {
-        (Strategy::Resident, Err(refusal)) => {
-            Err(Error::unsupported(format!("strategy resident: expected {refusal}")))
-        }
-        (Strategy::Resident, Ok(choice)) => {
-            Ok(LayerChoice { reason: "resident: asked for".into(), ..choice })
-        }
-        (Strategy::StepPerDispatch, _) => Ok(LayerChoice {
-            reason: "step per dispatch: asked for".into(),
-            ..step(spec, batch, caps)?
-        }),
-        (_, Err(refusal)) => Ok(LayerChoice {
-            reason: format!("step per dispatch: resident needs {refusal}"),
-            ..step(spec, batch, caps)?
-        }),
-        (_, Ok(choice)) => {
-            let (hidden, tiles) = (spec.hidden_size, ceil_div(batch, choice.tile_rows()));
-            if caps.is_software || hidden <= RESIDENT_HIDDEN {
-                let reason = format!(
-                    "resident: {hidden} units fit workgroup memory in {tiles} tiles of {} rows; \
-                     one barrier a step costs less than one dispatch a step",
-                    choice.tile_rows()
-                );
-                Ok(LayerChoice { reason, ..choice })
-            } else {
-                let reason = format!(
-                    "step per dispatch: above {RESIDENT_HIDDEN} units a step has enough work to \
-                     spread over the whole GPU, the resident loop would use {tiles} workgroups"
-                );
-                Ok(LayerChoice { reason, ..step(spec, batch, caps)? })
+    if wanted != Strategy::Auto {
+        return match shape(spec, batch, caps, wanted) {
+            Ok(choice) => {
+                Ok(LayerChoice { reason: format!("{}: asked for", wanted.name()), ..choice })
             }
+            Err(refusal) => {
+                Err(Error::unsupported(format!("strategy {}: expected {refusal}", wanted.name())))
+            }
+        };
+    }
+    let mut candidates = Vec::new();
+    let mut refused = Vec::new();
+    for strategy in Strategy::DRIVERS {
+        match shape(spec, batch, caps, strategy) {
+            Ok(choice) => candidates.push(choice),
+            Err(refusal) => refused.push(format!("{} needs {refusal}", strategy.name())),
         }
     }
+    candidates.sort_by(|a, b| a.step_seconds.total_cmp(&b.step_seconds));
+    let mut candidates = candidates.into_iter();
+    // Step per dispatch takes every layer.
+    let best = candidates
+        .next()
+        .ok_or_else(|| Error::unsupported(format!("layer: {}", refused.join("; "))))?;
+    let mut parts =
+        vec![format!("{}: {} a step predicted", best.strategy.name(), duration(best.step_seconds))];
+    parts.extend(candidates.map(|c| format!("{} {}", c.strategy.name(), duration(c.step_seconds))));
+    parts.extend(refused);
+    Ok(LayerChoice { reason: parts.join("; "), ..best })
+}
+
+/// Writes seconds with a unit.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 1e-3 => format!("{:.3} us", s * 1e6),
+        s => format!("{:.3} ms", s * 1e3),
+    }
+}
+
+/// Shapes the driver of a strategy for a layer with its predicted time, or says what it would need.
+fn shape(
+    spec: &LayerSpec,
+    batch: u32,
+    caps: &DeviceCaps,
+    strategy: Strategy,
+) -> std::result::Result<LayerChoice, String> {
+    let choice = match strategy {
+        Strategy::Auto | Strategy::StepPerDispatch => {
+            step(spec, batch, caps).map_err(|e| e.to_string())
+        }
+        Strategy::Resident => resident(spec, batch, caps),
+        Strategy::StepTile | Strategy::ResidentTile => tile(spec, batch, caps, strategy),
+        Strategy::Stationary => stationary(spec, batch, caps),
+    }?;
+    let step_seconds = predict::step_seconds(spec, batch, caps, &choice);
+    Ok(LayerChoice { step_seconds, ..choice })
 }
 
 fn padded4(size: usize) -> Result<u32> {
@@ -166,6 +196,7 @@ fn step(spec: &LayerSpec, batch: u32, caps: &DeviceCaps) -> Result<LayerChoice> 
         workgroup: [x, y],
         tile: None,
         stationary: None,
+        step_seconds: 0.0,
         reason: String::new(),
     })
 }
@@ -189,8 +220,15 @@ fn tile(
     let rows = if spread { batch } else { batch.min(share) };
     let (rows, tile) = tile::shape(caps, lanes, (rows, gates, units4), spread);
     let workgroup = [tile.lanes * tile.subgroups, 1];
-    let reason = format!("{}: asked for", strategy.name());
-    Ok(LayerChoice { strategy, rows, workgroup, tile: Some(tile), stationary: None, reason })
+    Ok(LayerChoice {
+        strategy,
+        rows,
+        workgroup,
+        tile: Some(tile),
+        stationary: None,
+        step_seconds: 0.0,
+        reason: String::new(),
+    })
 }
 
 /// Shapes the loop with weights in registers for a layer, or says what it would need.
@@ -207,7 +245,8 @@ fn stationary(
         workgroup: [shape.units, shape.slices],
         tile: None,
         stationary: Some(shape),
-        reason: "stationary: asked for".into(),
+        step_seconds: 0.0,
+        reason: String::new(),
     })
 }
 
@@ -272,6 +311,7 @@ fn resident(
         workgroup: [x, y],
         tile: None,
         stationary: None,
+        step_seconds: 0.0,
         reason: String::new(),
     })
 }

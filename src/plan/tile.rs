@@ -64,7 +64,7 @@ pub(super) fn shape(
     let (subgroups, passes) = if spread {
         (parts.min(most_subgroups).min(if caps.is_software { 1 } else { 4 }), 1)
     } else {
-        let subgroups = parts.min(most_subgroups).min(8).max(1);
+        let subgroups = parts.min(most_subgroups).clamp(1, 8);
         (subgroups, ceil_div(parts, subgroups))
     };
     (rows, TileShape { lanes, subgroups: subgroups.max(1), groups, columns, passes })

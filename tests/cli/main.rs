@@ -1,7 +1,7 @@
 //! The program `rnn`, driven as people drive it: arguments in, files and exit codes out.
 
-mod calibrate;
 mod bench;
+mod calibrate;
 mod commands;
 mod faults;
 mod formats;

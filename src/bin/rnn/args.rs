@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use wgpu_rnn::onnx::OnnxModel;
-use wgpu_rnn::{Activation, Cell, HeadSteps, LoadOptions, Model};
+use wgpu_rnn::{Activation, Cell, HeadSteps, LoadOptions, Model, Strategy};
 
 use crate::failure::{Failure, Result};
 use crate::report::Reporter;
@@ -152,6 +152,12 @@ fn parse_activation(text: &str) -> Result<Activation, String> {
 fn parse_steps(text: &str) -> Result<HeadSteps, String> {
     HeadSteps::from_name(text)
         .ok_or_else(|| expected(HeadSteps::ALL.iter().map(|steps| steps.name())))
+}
+
+/// Parses the name of a strategy.
+pub(crate) fn parse_strategy(text: &str) -> Result<Strategy, String> {
+    Strategy::from_name(text)
+        .ok_or_else(|| expected(Strategy::ALL.iter().map(|strategy| strategy.name())))
 }
 
 fn expected<'a>(names: impl Iterator<Item = &'a str>) -> String {

@@ -12,9 +12,9 @@
 
 mod adapters;
 mod args;
+mod bench;
 mod calibrate;
 mod calibration;
-mod bench;
 mod check;
 mod convert;
 mod data;

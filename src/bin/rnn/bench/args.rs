@@ -177,10 +177,8 @@ fn parse_strategy(text: &str) -> Result<Strategies, String> {
     if text == "all" {
         return Ok(Strategies(Strategy::ALL.into()));
     }
-    let found = Strategy::ALL.into_iter().find(|strategy| strategy.name() == text);
-    found.map(|strategy| Strategies(vec![strategy])).ok_or_else(|| {
-        format!("expected all, {}", Strategy::ALL.map(|strategy| strategy.name()).join(", "))
-    })
+    let one = crate::args::parse_strategy(text);
+    one.map(|strategy| Strategies(vec![strategy])).map_err(|words| format!("{words}, or all"))
 }
 
 fn parse_cell(text: &str) -> Result<Cell, String> {

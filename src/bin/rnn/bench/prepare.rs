@@ -103,7 +103,7 @@ fn strategies(plan: &Plan) -> String {
 }
 
 fn is_resident(plan: &Plan) -> bool {
-    plan.choices.iter().all(|choice| choice.strategy == Strategy::Resident)
+    plan.choices.iter().all(|choice| !choice.strategy.is_step())
 }
 
 fn weight_bytes(prepared: &Prepared) -> u64 {

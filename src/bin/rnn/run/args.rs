@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use wgpu_rnn::{Layout, Strategy};
 
-use crate::args::{ModelArgs, parse_positive};
+use crate::args::{ModelArgs, parse_positive, parse_strategy};
 use crate::data::{identity, read, write};
 use crate::device::DeviceArgs;
 use crate::failure::{Failure, Result};
@@ -70,8 +70,9 @@ pub(crate) struct RunArgs {
     pub(super) device: DeviceArgs,
 
     /// How the time loop runs on a GPU
-    #[arg(long, value_enum, default_value = "auto")]
-    strategy: StrategyName,
+    #[arg(long, default_value = "auto", value_parser = parse_strategy,
+        value_name = "auto|step|resident|step-tile|resident-tile|stationary")]
+    strategy: Strategy,
 
     /// Sequences computed together [default: up to 256, fewer where they are long]
     #[arg(long, value_name = "N", value_parser = parse_positive)]
@@ -104,16 +105,6 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum StrategyName {
-    /// The planner picks
-    Auto,
-    /// One dispatch per time step
-    Step,
-    /// The whole time loop in one dispatch
-    Resident,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum LayoutName {
     /// [B, T, ...]
     Batch,
@@ -124,11 +115,7 @@ enum LayoutName {
 impl RunArgs {
     /// Returns the strategy that was asked for.
     pub(super) fn strategy(&self) -> Strategy {
-        match self.strategy {
-            StrategyName::Auto => Strategy::Auto,
-            StrategyName::Step => Strategy::StepPerDispatch,
-            StrategyName::Resident => Strategy::Resident,
-        }
+        self.strategy
     }
 
     /// Returns the layout of arrays.

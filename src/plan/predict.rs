@@ -1,0 +1,199 @@
+//! The predicted time of a time step: what a driver computes, reads and waits for, by the device's
+//! constants.
+//!
+//! ```text
+//! step = wait + compute + read          on a software adapter, which does one after the other
+//! step = wait + max(compute, read)      on hardware, which overlaps them
+//! compute = flops / P    read = bytes / BW    wait = a barrier or a dispatch
+//! ```
+//! P and BW are the device's, or those of the workgroups that there are where these do not fill it.
+//! Bytes are those of the load instructions: a value that sixteen invocations load counts sixteen times on
+//! a software adapter; hardware serves all lanes that read one address at once.
+
+use super::caps::DeviceCaps;
+use super::stationary::StationaryShape;
+use super::strategy::{LayerChoice, Strategy};
+use super::tile::TileShape;
+use crate::model::LayerSpec;
+
+/// What one time step of a layer asks of the device.
+struct Load {
+    /// Workgroups that run side by side.
+    groups: f64,
+    flops: f64,
+    bytes: f64,
+    /// Seconds of waiting.
+    wait: f64,
+}
+
+/// Bytes of a vec4.
+const VEC: f64 = 16.0;
+/// Operations of a 4×4 block of weights with one row.
+const BLOCK_FLOPS: f64 = 32.0;
+
+/// Returns the predicted seconds of one time step, every row running.
+pub(super) fn step_seconds(
+    spec: &LayerSpec,
+    batch: u32,
+    caps: &DeviceCaps,
+    choice: &LayerChoice,
+) -> f64 {
+    let load = load(spec, batch, caps, choice);
+    let constants = &caps.constants;
+    let rate = |whole: f64, group: f64| (load.groups * group).min(whole);
+    let compute = load.flops / rate(constants.flops, constants.group_flops);
+    let read = load.bytes / rate(constants.cache_bytes, constants.group_cache_bytes);
+    load.wait + if caps.is_software { compute + read } else { compute.max(read) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn count(size: usize) -> f64 {
+    size as f64
+}
+
+/// The sizes that every driver counts with.
+struct Sizes {
+    gates: f64,
+    units4: f64,
+    state4: f64,
+    /// Rows of an invocation's register tile.
+    rows: f64,
+    directions: f64,
+    /// Tiles of sequences, over all directions.
+    tiles: f64,
+}
+
+impl Sizes {
+    fn new(spec: &LayerSpec, batch: u32, choice: &LayerChoice) -> Self {
+        let directions = count(spec.direction.count());
+        Self {
+            gates: count(spec.cell.gates()),
+            units4: count(spec.hidden_size.div_ceil(4)),
+            state4: count(spec.state_size().div_ceil(4)),
+            rows: f64::from(choice.rows.rows()),
+            directions,
+            tiles: f64::from(batch.div_ceil(choice.tile_rows())) * directions,
+        }
+    }
+
+    /// vec4s that a unit's update reads and writes: input gates, biases, states.
+    fn update(&self) -> f64 {
+        self.gates * 2.0 + 4.0
+    }
+}
+
+fn load(spec: &LayerSpec, batch: u32, caps: &DeviceCaps, choice: &LayerChoice) -> Load {
+    let sizes = Sizes::new(spec, batch, choice);
+    // Loads of one address by neighbouring lanes.
+    let shared = if caps.is_software { 1.0 } else { 1.0 / 16.0 };
+    let load = match (choice.tile, choice.stationary) {
+        (Some(tile), _) => tile_load(&sizes, caps, choice, tile),
+        (None, Some(shape)) => stationary_load(&sizes, caps, shape, shared),
+        (None, None) => {
+            let row_tiles = f64::from(batch.div_ceil(choice.rows.rows())) * sizes.directions;
+            direct_load(&sizes, spec, caps, choice, (row_tiles, shared))
+        }
+    };
+    Load { groups: load.groups.min(f64::from(caps.workgroups_at_once.max(1))), ..load }
+}
+
+fn tile_load(sizes: &Sizes, caps: &DeviceCaps, choice: &LayerChoice, tile: TileShape) -> Load {
+    let row_count = sizes.rows * f64::from(tile.groups);
+    let (lanes, columns) = (f64::from(tile.lanes), f64::from(tile.columns));
+    let width = f64::from(tile.width4());
+    let parts = (sizes.units4 / width).ceil();
+    // Invocations, each with `columns` groups of units and all rows of its tile.
+    let invocations = parts * width / columns * sizes.tiles;
+    let blocks = invocations * sizes.state4 * sizes.gates * columns;
+    let inputs = invocations * sizes.state4 * row_count / lanes;
+    let is_step = choice.strategy == Strategy::StepTile;
+    Load {
+        groups: parts * sizes.tiles,
+        flops: blocks * row_count * BLOCK_FLOPS,
+        bytes: VEC * (blocks * 4.0 + inputs + invocations * columns * row_count * sizes.update()),
+        wait: if is_step { caps.constants.dispatch } else { caps.constants.barrier },
+    }
+}
+
+fn stationary_load(sizes: &Sizes, caps: &DeviceCaps, shape: StationaryShape, shared: f64) -> Load {
+    let invocations = f64::from(shape.units * shape.slices) * sizes.tiles;
+    let blocks = invocations * f64::from(shape.shares * shape.lanes) * sizes.gates;
+    let inputs = f64::from(shape.shares) * if shape.lanes > 1 { 1.0 } else { shared };
+    // Sums of the other slices, written and read.
+    let parts = f64::from(shape.slices - 1) * sizes.gates * 2.0;
+    let owned = sizes.units4 * sizes.tiles * sizes.rows;
+    Load {
+        groups: sizes.tiles,
+        flops: blocks * sizes.rows * BLOCK_FLOPS,
+        bytes: VEC * (invocations * inputs * sizes.rows + owned * (sizes.gates + 2.0 + parts)),
+        wait: caps.constants.barrier * if shape.slices > 1 { 2.0 } else { 1.0 },
+    }
+}
+
+fn direct_load(
+    sizes: &Sizes,
+    spec: &LayerSpec,
+    caps: &DeviceCaps,
+    choice: &LayerChoice,
+    (row_tiles, shared): (f64, f64),
+) -> Load {
+    let invocations = sizes.units4 * row_tiles;
+    let is_resident = choice.strategy == Strategy::Resident;
+    // A second product, a projection or statistics take a second dispatch.
+    let has_second =
+        !spec.cell.spec().pointwise || spec.proj_size > 0 || spec.options.layer_norm.is_some();
+    let dispatches = if has_second { 2.0 } else { 1.0 };
+    let [along_units, along_rows] = choice.workgroup.map(f64::from);
+    let parts = if is_resident { 1.0 } else { (sizes.units4 / along_units).ceil() };
+    let each =
+        sizes.state4 * (4.0 * sizes.gates + sizes.rows * shared) + sizes.rows * sizes.update();
+    Load {
+        groups: (row_tiles / along_rows).ceil() * parts,
+        flops: invocations * sizes.state4 * sizes.gates * sizes.rows * BLOCK_FLOPS,
+        bytes: VEC * invocations * each,
+        wait: if is_resident {
+            caps.constants.barrier
+        } else {
+            caps.constants.dispatch * dispatches
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::Cell;
+    use crate::plan::strategy::choose;
+
+    fn seconds(caps: &DeviceCaps, hidden: usize, batch: u32, strategy: Strategy) -> f64 {
+        let spec = LayerSpec::new(Cell::RnnTanh, hidden).input(hidden);
+        choose(&spec, batch, caps, strategy).expect("takes the layer").step_seconds
+    }
+
+    #[test]
+    fn more_work_takes_longer_and_waiting_is_the_least() {
+        let caps = DeviceCaps::webgpu_default();
+        for strategy in [Strategy::StepPerDispatch, Strategy::Resident] {
+            let small = seconds(&caps, 64, 1, strategy);
+            assert!(small > caps.constants.barrier, "{small}");
+            assert!(seconds(&caps, 512, 64, strategy) > small);
+        }
+        let step = seconds(&caps, 16, 1, Strategy::StepPerDispatch);
+        assert!(step >= caps.constants.dispatch, "{step}");
+        assert!(seconds(&caps, 16, 1, Strategy::Resident) < step);
+    }
+
+    #[test]
+    fn a_device_that_waits_long_prefers_the_resident_loop() {
+        let mut caps = DeviceCaps::webgpu_default();
+        let choice = |caps: &DeviceCaps| {
+            let spec = LayerSpec::new(Cell::Lstm, 300).input(64);
+            choose(&spec, 4, caps, Strategy::Auto).expect("takes the layer").strategy
+        };
+        caps.constants.dispatch = 1.0;
+        assert_ne!(choice(&caps), Strategy::StepPerDispatch);
+        caps.constants.dispatch = 1e-12;
+        caps.constants.barrier = 1.0;
+        assert_eq!(choice(&caps), Strategy::StepPerDispatch);
+    }
+}
