@@ -22,6 +22,11 @@ const ROW_COUNT: u32 = GROUPS * ROWS;
 // A product has one gate; lib/tile_product counts by it.
 const GATES: u32 = 1u;
 
+// Where the rows' inputs lie, whether there are any, and room for a value of each.
+var<private> base: array<u32, ROW_COUNT>;
+var<private> found: array<u32, ROW_COUNT>;
+var<private> staged: array<vec4f, ROW_COUNT>;
+
 fn source_row(index: u32) -> vec4f {
     return a[index];
 }
@@ -49,34 +54,21 @@ fn main(
     }
 
     // Lane i looks rows i, i + LANES, … up; the subgroup shares what it finds.
-    //@ for q in GROUPS
-    var base_${q}: array<u32, ROWS>;
-    var found_${q}: array<u32, ROWS>;
-    //@ end
-    var known = 0u;
-    var mine_base: u32;
-    var mine_found: u32;
-    //@ for q in GROUPS
-    //@ for r in ROWS
-    if ((${q}u * ROWS + ${r}u) % LANES == 0u) {
-        let m = row0 + ${q}u * ROWS + ${r}u + sub_lane;
-        mine_base = 0u;
-        mine_found = MISSING;
+    for (var r0 = 0u; r0 < ROW_COUNT; r0 += LANES) {
+        let m = row0 + r0 + sub_lane;
+        var place = Place(0u, MISSING);
         if (m < row_count) {
-            let place = place_of(m, d);
-            mine_base = place.base;
-            mine_found = place.found;
+            place = place_of(m, d);
+        }
+        for (var l = 0u; l < min(LANES, ROW_COUNT - r0); l++) {
+            base[r0 + l] = subgroupShuffle(place.base, l);
+            found[r0 + l] = subgroupShuffle(place.found, l);
         }
     }
-    base_${q}[${r}] = subgroupShuffle(mine_base, (${q}u * ROWS + ${r}u) % LANES);
-    found_${q}[${r}] = subgroupShuffle(mine_found, (${q}u * ROWS + ${r}u) % LANES);
-    //@ end
-    //@ end
 
     // A lane without columns of its own repeats the last ones and stores nothing.
     //@ for c in COLUMNS
     let unit_${c} = min((block + ${c}u) * LANES + sub_lane, columns - 1u);
-    let has_${c} = (block + ${c}u) * LANES + sub_lane < columns;
     //@ for q in GROUPS
     var acc_${q}_${c}_0: Rows;
     //@ end
@@ -85,17 +77,25 @@ fn main(
 
     // Mode 1 writes into the whole [T, B, N] array, the others into the chunk.
     let c_row0 = select(d * row_count, gemm.first_step * gemm.batch, MODE == 1u) + row0;
-    //@ for c in COLUMNS
-    if (has_${c}) {
-        let bias_${c} = bias[d * columns + unit_${c}];
-        //@ for q in GROUPS
-        //@ for r in ROWS
-        if (found_${q}[${r}] != MISSING) {
-            c[(c_row0 + ${q}u * ROWS + ${r}u) * columns + unit_${c}] =
-                row_of(acc_${q}_${c}_0, ${r}u) + bias_${c} + unknown_value(found_${q}[${r}]);
+    // Through memory, so that the store is compiled once and not once a row.
+    for (var part = 0u; part < COLUMNS; part++) {
+        let unit = (block + part) * LANES + sub_lane;
+        //@ for c in COLUMNS
+        if (part == ${c}u) {
+            //@ for q in GROUPS
+            //@ for r in ROWS
+            staged[${q}u * ROWS + ${r}u] = row_of(acc_${q}_${c}_0, ${r}u);
+            //@ end
+            //@ end
         }
         //@ end
-        //@ end
+        if (unit < columns) {
+            let bias_v = bias[d * columns + unit];
+            for (var r = 0u; r < ROW_COUNT; r++) {
+                if (found[r] != MISSING) {
+                    c[(c_row0 + r) * columns + unit] = staged[r] + bias_v + unknown_value(found[r]);
+                }
+            }
+        }
     }
-    //@ end
 }

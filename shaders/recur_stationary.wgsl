@@ -25,6 +25,10 @@
 const SPAN: u32 = SHARES * LANES;
 const STATE_ROW: u32 = SPAN * SLICES;
 
+// Columns of weights on their way to registers.
+var<private> staged: array<vec4f, 4u * LANES>;
+// The sums of this invocation's units: [rows, G].
+var<private> sums: array<vec4f, ROWS * GATES>;
 var<workgroup> state: array<vec4f, 2u * ROWS * STATE_ROW>;                  // [2, ROWS, inputs]: h, zero beyond H
 var<workgroup> partial: array<vec4f, (SLICES - 1u) * UNITS * GATES * ROWS + 1u>;
 
@@ -32,16 +36,16 @@ fn source_row(index: u32) -> vec4f {
     return state[index];
 }
 
-// W_hh's 4×4 block of a group of inputs and units; zero beyond H.
-fn block_of(d: u32, k4: u32, g: u32, unit: u32) -> mat4x4f {
-    if (k4 >= recur.state4 || unit >= recur.units4) {
-        return mat4x4f();
-    }
+// Brings W_hh's columns of LANES groups of inputs from `k4` on to `staged`; zero beyond H. A loop, because a
+// software adapter compiles every load in the text to a page of code.
+fn stage(d: u32, k4: u32, g: u32, unit: u32) {
     let columns = GATES * recur.units4;
-    let w = (d * recur.state4 + k4) * 4u * columns + g * recur.units4 + unit;
-    return mat4x4f(
-        weight_hh[w], weight_hh[w + columns], weight_hh[w + 2u * columns], weight_hh[w + 3u * columns],
-    );
+    for (var k = 0u; k < 4u * LANES; k++) {
+        staged[k] = vec4f(0.0);
+        if (k4 + k / 4u < recur.state4 && unit < recur.units4) {
+            staged[k] = weight_hh[(d * recur.state4 * 4u + k4 * 4u + k) * columns + g * recur.units4 + unit];
+        }
+    }
 }
 
 @compute @workgroup_size(UNITS, SLICES, 1)
@@ -72,8 +76,11 @@ fn main(
 
     //@ for g in GATES
     //@ for j in SHARES
+    stage(d, slice * SPAN + ${j}u * LANES, ${g}u, unit);
     //@ for l in LANES
-    let w_${g}_${j}_${l} = block_of(d, slice * SPAN + ${j}u * LANES + ${l}u, ${g}u, unit);
+    let w_${g}_${j}_${l} = mat4x4f(
+        staged[${l}u * 4u], staged[${l}u * 4u + 1u], staged[${l}u * 4u + 2u], staged[${l}u * 4u + 3u],
+    );
     //@ end
     //@ end
     //@ end
@@ -84,22 +91,22 @@ fn main(
     }
     workgroupBarrier();
     if (is_owner) {
-        //@ for g in GATES
-        bias[${g}] = bias_hh[d * columns + ${g}u * recur.units4 + unit];
-        //@ end
-        //@ for r in ROWS
-        if (first < len[${r}]) {
-            let before = before_index(first, row0 + ${r}u, len[${r}], d) + unit;
+        for (var g = 0u; g < GATES; g++) {
+            bias[g] = bias_hh[d * columns + g * recur.units4 + unit];
+        }
+    }
+    for (var r = 0u; r < ROWS; r++) {
+        if (is_owner && first < len[r]) {
+            let before = before_index(first, row0 + r, len[r], d) + unit;
             if (first == 0u) {
-                state[${r}u * STATE_ROW + unit] = h_0[before];
+                state[r * STATE_ROW + unit] = h_0[before];
             } else {
-                state[${r}u * STATE_ROW + unit] = y[before];
+                state[r * STATE_ROW + unit] = y[before];
             }
             if (STATES == 2u) {
-                carry[${r}] = cells[state_index(row0 + ${r}u, d, recur.units4) + unit];
+                carry[r] = cells[state_index(row0 + r, d, recur.units4) + unit];
             }
         }
-        //@ end
     }
     workgroupBarrier();
 
@@ -116,7 +123,7 @@ fn main(
         //@ for j in SHARES
         let mine_${j} = load_rows(base, ${j}u * LANES);
         //@ for l in LANES
-        let rows_${j}_${l} = across(mine_${j}, ${l}u);
+        let rows_${j}_${l} = passed(mine_${j}, ${l}u);
         //@ for g in GATES
         acc_${g} += w_${g}_${j}_${l} * rows_${j}_${l};
         //@ end
@@ -132,44 +139,46 @@ fn main(
             }
             workgroupBarrier();
         }
-        if (is_owner) {
-            //@ for r in ROWS
-            if (s < len[${r}]) {
-                let row = row0 + ${r}u;
+        // Through memory, so that the update is compiled once and not once a row.
+        //@ for r in ROWS
+        //@ for g in GATES
+        sums[${r}u * GATES + ${g}u] = row_of(acc_${g}, ${r}u);
+        //@ end
+        //@ end
+        for (var r = 0u; r < ROWS; r++) {
+            if (is_owner && s < len[r]) {
+                let row = row0 + r;
                 let gx0 = gates_index(s, row, d, columns) + unit;
                 var gx: array<vec4f, GATES>;
                 var gh: array<vec4f, GATES>;
-                //@ for g in GATES
-                gx[${g}] = gates_x[gx0 + ${g}u * recur.units4];
-                gh[${g}] = row_of(acc_${g}, ${r}u) + bias[${g}];
-                for (var part = 0u; part < SLICES - 1u; part++) {
-                    gh[${g}] += partial[((part * GATES + ${g}u) * ROWS + ${r}u) * UNITS + unit];
+                for (var g = 0u; g < GATES; g++) {
+                    gx[g] = gates_x[gx0 + g * recur.units4];
+                    gh[g] = sums[r * GATES + g] + bias[g];
+                    for (var part = 0u; part < SLICES - 1u; part++) {
+                        gh[g] += partial[((part * GATES + g) * ROWS + r) * UNITS + unit];
+                    }
                 }
-                //@ end
                 var before: array<vec4f, STATES>;
-                before[0] = state[read0 + ${r}u * STATE_ROW + unit];
+                before[0] = state[read0 + r * STATE_ROW + unit];
                 if (STATES == 2u) {
-                    before[STATES - 1u] = carry[${r}];
+                    before[STATES - 1u] = carry[r];
                 }
                 let after = cell_step(gx, gh, before, d, unit);
                 if (STATES == 2u) {
-                    carry[${r}] = after[STATES - 1u];
+                    carry[r] = after[STATES - 1u];
                 }
                 let h = without_padding(cell_output(after[0], after[STATES - 1u], d), unit, recur.units);
-                state[write0 + ${r}u * STATE_ROW + unit] = h;
-                y[y_index(time_of(s, len[${r}], is_reverse), row, d) + unit] = h;
+                state[write0 + r * STATE_ROW + unit] = h;
+                y[y_index(time_of(s, len[r], is_reverse), row, d) + unit] = h;
             }
-            //@ end
         }
         workgroupBarrier();
         read0 = write0;
     }
 
-    if (STATES == 2u && is_owner) {
-        //@ for r in ROWS
-        if (first < len[${r}]) {
-            cells[state_index(row0 + ${r}u, d, recur.units4) + unit] = carry[${r}];
+    for (var r = 0u; r < ROWS; r++) {
+        if (STATES == 2u && is_owner && first < len[r]) {
+            cells[state_index(row0 + r, d, recur.units4) + unit] = carry[r];
         }
-        //@ end
     }
 }

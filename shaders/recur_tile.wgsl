@@ -2,10 +2,10 @@
 //
 //   gh = W_hh·h_{t-1} + b_hh;   h_t, c_t = cell_step(gx, gh, h_{t-1}, c_{t-1})
 //
-// Two uses. Resident: grid y = 1, a workgroup owns all units of its sequences and loops over the
-// steps of the dispatch with one barrier each. Step per dispatch (ONE_STEP): the units are spread
-// over grid y, and the step is the dynamic uniform's. h lives in y, from which the next step reads it.
-// Grid: x over tiles of ROW_COUNT rows, y over PASSES blocks of units, z over directions.
+// Two uses of one pipeline. Resident: grid y = 1, a workgroup owns all units of its sequences and loops
+// over the steps of the dispatch with one barrier each. Step per dispatch: the units are spread over
+// grid y, and the one step is the dynamic uniform's. h lives in y, from which the next step reads it.
+// Grid: x over tiles of ROW_COUNT rows, y over parts of the units, z over directions.
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
 // Needs: a cell file, lib/{own or custom,activation,index,recur,rowsN,shuffleN,tile_product}.
 // Host: src/kernel/mod.rs, src/plan/tile.rs.
@@ -25,16 +25,13 @@ struct Step {
 @group(0) @binding(8) var<storage, read_write> cells: array<vec4f>;         // [D, B, H/4]: c
 @group(0) @binding(9) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom; else unused
 
-// Subgroups of a workgroup, and blocks of units that each of them computes, one after the other.
-override PASSES: u32 = 1u;
-override ONE_STEP: bool = false;
-
 const ROW_COUNT: u32 = GROUPS * ROWS;
 
 var<private> is_first: bool;
 var<private> len: array<u32, ROW_COUNT>;
-// Where the rows' h_{t-1} lies, and the sums of a pass: [rows, COLUMNS, G].
+// Where the rows' h_{t-1} lies, what this lane brings of it, and the sums of a pass: [rows, COLUMNS, G].
 var<private> base: array<u32, ROW_COUNT>;
+var<private> staged: array<vec4f, ROW_COUNT>;
 var<private> sums: array<vec4f, ROW_COUNT * COLUMNS * GATES>;
 
 fn source_row(index: u32) -> vec4f {
@@ -78,6 +75,7 @@ fn main(
     @builtin(subgroup_invocation_id) sub_lane: u32,
     @builtin(subgroup_id) subgroup: u32,
     @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
 ) {
     let d = group.z;
     let row0 = group.x * ROW_COUNT;
@@ -95,21 +93,22 @@ fn main(
         }
         tile_len = max(tile_len, len[r]);
     }
-    let end = min(select(first + recur.step_count, first + 1u, ONE_STEP), tile_len);
+    let end = min(first + recur.step_count, tile_len);
+    // Blocks of units that a subgroup computes, one after the other.
+    let width = SUBGROUPS * COLUMNS * LANES * groups.y;
+    let passes = (recur.units4 + width - 1u) / width;
 
     for (var s = first; s < end; s++) {
         is_first = s == 0u;
         // A row that has ended reads what lies at 0; nothing is written for it.
-        //@ for q in GROUPS
-        var base_${q}: array<u32, ROWS>;
-        //@ for r in ROWS
-        if (s < len[${q}u * ROWS + ${r}u]) {
-            base_${q}[${r}] = before_index(s, row0 + ${q}u * ROWS + ${r}u, len[${q}u * ROWS + ${r}u], d);
+        for (var r = 0u; r < ROW_COUNT; r++) {
+            base[r] = 0u;
+            if (s < len[r]) {
+                base[r] = before_index(s, row0 + r, len[r], d);
+            }
         }
-        //@ end
-        //@ end
-        for (var pass_index = 0u; pass_index < PASSES; pass_index++) {
-            let block = ((group.y * PASSES + pass_index) * SUBGROUPS + subgroup) * COLUMNS;
+        for (var pass_index = 0u; pass_index < passes; pass_index++) {
+            let block = ((group.y * passes + pass_index) * SUBGROUPS + subgroup) * COLUMNS;
             // A lane without units of its own repeats the last ones and stores nothing.
             //@ for c in COLUMNS
             let unit_${c} = min((block + ${c}u) * LANES + sub_lane, recur.units4 - 1u);
@@ -122,9 +121,6 @@ fn main(
             //@ use tile_product
             // Through memory, so that the update is compiled once and not once a row.
             //@ for q in GROUPS
-            //@ for r in ROWS
-            base[${q}u * ROWS + ${r}u] = base_${q}[${r}];
-            //@ end
             //@ for c in COLUMNS
             //@ for g in GATES
             //@ for r in ROWS

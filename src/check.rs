@@ -129,14 +129,29 @@ pub fn compare_output(got: &crate::Output, want: &ReferenceOutput<f64>) -> Diffe
     })
 }
 
-/// Runs one case on every strategy of the engine's device and compares with the oracle.
+/// One in how many cases runs on the drivers that a software adapter compiles for a second or two each.
+pub const SOFTWARE_SAMPLE: usize = 6;
+
+/// Returns the drivers on which case number `index` runs: all of them, but on a software adapter those
+/// that it compiles slowly only for one case in [`SOFTWARE_SAMPLE`].
+pub fn drivers(engine: &Engine, index: usize) -> Vec<Strategy> {
+    if engine.info().is_cpu_path {
+        return vec![Strategy::Auto];
+    }
+    let is_sample = !engine.info().is_software || index.is_multiple_of(SOFTWARE_SAMPLE);
+    Strategy::DRIVERS.into_iter().filter(|s| is_sample || s.compiles_fast()).collect()
+}
+
+/// Runs one case on `strategies` of the engine's device and compares with the oracle.
 ///
 /// # Errors
 /// What the oracle refuses; a failing case is a report with a fault.
-pub async fn run_case(engine: &Engine, case: &Case) -> Result<Vec<CaseReport>> {
+pub async fn run_case(
+    engine: &Engine,
+    case: &Case,
+    strategies: &[Strategy],
+) -> Result<Vec<CaseReport>> {
     let want = reference::run::<f64>(&case.model, &case.batch, &case.options)?;
-    let strategies: &[Strategy] =
-        if engine.info().is_cpu_path { &[Strategy::Auto] } else { &Strategy::DRIVERS };
     let mut reports = Vec::new();
     for &strategy in strategies {
         let name = if engine.info().is_cpu_path { "cpu" } else { strategy.name() };

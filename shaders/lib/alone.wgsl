@@ -1,5 +1,5 @@
-// No sharing between lanes: what a subgroup of one lane would do. The alternative is lib/shuffleN.
+// No sharing between lanes: what a subgroup of one lane would do. The alternative is lib/passN.
 
-fn across(rows: Rows, lane: u32) -> Rows {
+fn passed(rows: Rows, lane: u32) -> Rows {
     return rows;
 }

@@ -7,7 +7,7 @@ fn shuffled(rows: Rows, lane: u32) -> Rows {
     );
 }
 
-// The same under the name that drivers use which also run without subgroups (lib/alone).
-fn across(rows: Rows, lane: u32) -> Rows {
-    return shuffled(rows, lane);
+// The register tile of the rows from `first` on in the driver's `staged`.
+fn staged_rows(first: u32) -> Rows {
+    return Rows(staged[first], staged[first + 1u], staged[first + 2u], staged[first + 3u]);
 }

@@ -4,12 +4,16 @@
 //   acc_q_c_g += W[k, g, unit_c] · rows_q[k]        over k4 < k4_count
 // A lane loads the inputs k4 = k0 + sub_lane of every row once, and the subgroup shares them by
 // shuffles: a load serves LANES groups of inputs instead of one.
-// The driver supplies `base_q` (where the rows' inputs lie), `k4_count`, `weight_at` (the direction's
+// The driver supplies `base` and `staged` [rows] (where the rows' inputs lie, and room for them), `k4_count`, `weight_at` (the direction's
 // first weight), `columns` (vec4s of a weight row), `gate_stride`, `unit_c`, `weight_v`, `acc_q_c_g`.
 for (var k0 = 0u; k0 < k4_count; k0 += LANES) {
     let mine_k4 = min(k0 + sub_lane, k4_count - 1u);
+    // A loop: a software adapter compiles every load in the text to a page of code.
+    for (var r = 0u; r < ROW_COUNT; r++) {
+        staged[r] = source_row(base[r] + mine_k4);
+    }
     //@ for q in GROUPS
-    let mine_${q} = load_rows(base_${q}, mine_k4);
+    let mine_${q} = staged_rows(${q}u * ROWS);
     //@ end
     let lanes = min(LANES, k4_count - k0);
     for (var l = 0u; l < lanes; l++) {

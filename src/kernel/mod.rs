@@ -111,6 +111,7 @@ const CUSTOM: &str = include_str!("../../shaders/lib/custom.wgsl");
 const NORM: &str = include_str!("../../shaders/lib/norm.wgsl");
 const GEMM_ROWS: &str = include_str!("../../shaders/lib/gemm.wgsl");
 const TILE_PRODUCT: &str = include_str!("../../shaders/lib/tile_product.wgsl");
+const TOGETHER: &str = include_str!("../../shaders/lib/together.wgsl");
 const ALONE: &str = include_str!("../../shaders/lib/alone.wgsl");
 const OWN: &str = include_str!("../../shaders/lib/own.wgsl");
 const INDEX: &str = include_str!("../../shaders/lib/index.wgsl");
@@ -312,7 +313,7 @@ const RECUR_TILE: KernelSpec = KernelSpec {
     shuffles: true,
     rules: Rules::Either,
     bindings: RECUR_STEP_BINDINGS,
-    overrides: &["PASSES", "ONE_STEP"],
+    overrides: &[],
     consts: TILE_CONSTS,
 };
 
@@ -535,8 +536,9 @@ impl Variant {
         parts.extend(self.rows.map(RowTile::wgsl));
         if self.shuffles() {
             parts.extend(self.rows.map(RowTile::shuffle_wgsl));
-        } else if self.size("LANES").is_some() {
-            parts.push(ALONE);
+        }
+        if self.kernel == Kernel::RecurStationary {
+            parts.push(if self.shuffles() { TOGETHER } else { ALONE });
         }
         match (spec.rules, self.custom) {
             (Rules::Either, false) => parts.push(OWN),

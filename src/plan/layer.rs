@@ -69,7 +69,8 @@ impl Builder<'_> {
         gates: usize,
         y: usize,
     ) -> Result<Rows> {
-        let choice = strategy::choose(spec, self.batch, self.caps, self.plan.request.strategy)?;
+        let shape = (self.batch, self.steps);
+        let choice = strategy::choose(spec, shape, self.caps, self.plan.request.strategy)?;
         let (units, state) = (padded(spec.hidden_size), padded(spec.state_size()));
         let buffers = self.layer_buffers(index, spec)?;
         let is_normalised = spec.options.layer_norm.is_some();
@@ -198,7 +199,7 @@ impl Builder<'_> {
         is_gather: bool,
         z: u32,
     ) -> Result<()> {
-        self.check_loops("matrix product", u64::from(block.inner4) * 9 / 8 + 64)?;
+        self.check_loops("matrix product", u64::from(block.inner4) * 6 + 256)?;
         if let (Some(lanes), true) = (self.caps.subgroup, self.caps.is_software) {
             let most = if mode >= 2 { self.batch } else { block.step_count * self.batch };
             let (rows, tile) = tile::shape(self.caps, lanes, (most, 1, block.columns4), true);
@@ -346,13 +347,13 @@ impl Builder<'_> {
         let mut variant = Variant::of(Kernel::RecurTile);
         variant.cell = Some(spec.cell);
         variant.rows = Some(choice.rows);
-        variant.overrides = vec![("PASSES", tile.passes), ("ONE_STEP", u32::from(one_step))];
         variant.consts = tile.consts();
         set_rules(&mut variant, spec);
         let slots = self.recur_slots(index, (gates, y), buffers);
         let (z, per_group) = (recur.directions, choice.tile_rows());
         if one_step {
-            let call = self.call(variant, slots, &recur)?;
+            // Every dispatch runs one step from the uniform's on.
+            let call = self.call(variant, slots, &Recur { step_count: 1, ..recur })?;
             let y = ceil_div(recur.units4, tile.width4());
             let grid = Grid::StepTiles { y_z: [y, z], per_group };
             let (first, count) = (recur.first_step, recur.step_count);

@@ -167,7 +167,7 @@ mod tests {
 
     fn seconds(caps: &DeviceCaps, hidden: usize, batch: u32, strategy: Strategy) -> f64 {
         let spec = LayerSpec::new(Cell::RnnTanh, hidden).input(hidden);
-        choose(&spec, batch, caps, strategy).expect("takes the layer").step_seconds
+        choose(&spec, (batch, 100), caps, strategy).expect("takes the layer").step_seconds
     }
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
         let mut caps = DeviceCaps::webgpu_default();
         let choice = |caps: &DeviceCaps| {
             let spec = LayerSpec::new(Cell::Lstm, 300).input(64);
-            choose(&spec, 4, caps, Strategy::Auto).expect("takes the layer").strategy
+            choose(&spec, (4, 100), caps, Strategy::Auto).expect("takes the layer").strategy
         };
         caps.constants.dispatch = 1.0;
         assert_ne!(choice(&caps), Strategy::StepPerDispatch);

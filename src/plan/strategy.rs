@@ -49,6 +49,11 @@ impl Strategy {
         Self::Stationary,
     ];
 
+    /// Tells whether its shaders are short enough for a software adapter to compile in a moment.
+    pub const fn compiles_fast(self) -> bool {
+        matches!(self, Self::Auto | Self::StepPerDispatch | Self::Resident)
+    }
+
     /// Tells whether each time step is a dispatch of its own.
     pub const fn is_step(self) -> bool {
         matches!(self, Self::StepPerDispatch | Self::StepTile)
@@ -106,13 +111,16 @@ impl LayerChoice {
 /// Threads below which a step is latency-bound on hardware: about one wave per core of a mid-size GPU.
 const FEW_THREADS: u64 = 16_384;
 
+/// Seconds of a run from which a software adapter compiles a driver that takes it a second or two.
+const WORTH_COMPILING: f64 = 5e-3;
+
 /// Picks the driver of a layer: the one that was asked for, or the one with the least predicted time.
 ///
 /// # Errors
 /// `Unsupported` when `wanted` names a strategy that this layer or device refuses.
 pub(super) fn choose(
     spec: &LayerSpec,
-    batch: u32,
+    (batch, steps): (u32, u32),
     caps: &DeviceCaps,
     wanted: Strategy,
 ) -> Result<LayerChoice> {
@@ -135,6 +143,16 @@ pub(super) fn choose(
         }
     }
     candidates.sort_by(|a, b| a.step_seconds.total_cmp(&b.step_seconds));
+    let quick = |choice: &LayerChoice| !caps.is_software || choice.strategy.compiles_fast();
+    if let Some(least) = candidates.iter().find(|choice| quick(choice)).map(|c| c.step_seconds)
+        && least * f64::from(steps) < WORTH_COMPILING
+    {
+        candidates.retain(quick);
+        refused.push(format!(
+            "drivers that compile for a second need a run of {} or more",
+            duration(WORTH_COMPILING)
+        ));
+    }
     let mut candidates = candidates.into_iter();
     // Step per dispatch takes every layer.
     let best = candidates

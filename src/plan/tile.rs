@@ -64,7 +64,10 @@ pub(super) fn shape(
     let (subgroups, passes) = if spread {
         (parts.min(most_subgroups).min(if caps.is_software { 1 } else { 4 }), 1)
     } else {
-        let subgroups = parts.min(most_subgroups).clamp(1, 8);
+        // A software adapter runs the subgroups of a workgroup one after the other: one of them, as
+        // in the other use, makes one pipeline of both.
+        let most = if caps.is_software { 1 } else { 8 };
+        let subgroups = parts.min(most_subgroups).clamp(1, most);
         (subgroups, ceil_div(parts, subgroups))
     };
     (rows, TileShape { lanes, subgroups: subgroups.max(1), groups, columns, passes })
@@ -96,6 +99,8 @@ impl TileShape {
         let wide = u64::from;
         let k4 = wide(to_u32(spec.state_size().div_ceil(4))?);
         let row_count = wide(self.groups * rows.rows());
-        Ok(1 + wide(self.passes) * (1 + k4 + k4.div_ceil(wide(self.lanes)) + row_count))
+        let staging = k4.div_ceil(wide(self.lanes)) * (1 + row_count);
+        let update = row_count * (1 + wide(self.columns));
+        Ok(1 + row_count + wide(self.passes) * (1 + k4 + staging + update))
     }
 }

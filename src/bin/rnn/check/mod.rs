@@ -8,7 +8,7 @@ use clap::Args;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
-use wgpu_rnn::check::{Case, CaseReport, cases, run_case};
+use wgpu_rnn::check::{Case, CaseReport, SOFTWARE_SAMPLE, cases, drivers, run_case};
 use wgpu_rnn::{Batch, Engine, Model, RunOptions, Strategy};
 
 use crate::args::Overrides;
@@ -105,8 +105,15 @@ pub(crate) fn run(args: &CheckArgs) -> Result<()> {
     let engine = args.device.open(Strategy::Auto, &reporter)?;
     reporter.start(Some(list.len()));
     let mut reports = Vec::new();
-    for case in &list {
-        reports.extend(pollster::block_on(run_case(&engine, case))?);
+    if engine.info().is_software && args.filter.is_none() {
+        reporter.note(&format!(
+            "one case in {SOFTWARE_SAMPLE} runs on the drivers that this adapter compiles slowly \
+             (--filter TEXT runs all drivers)"
+        ));
+    }
+    for (index, case) in list.iter().enumerate() {
+        let index = if args.filter.is_some() { 0 } else { index };
+        reports.extend(pollster::block_on(run_case(&engine, case, &drivers(&engine, index)))?);
         reporter.advance(case.batch.batch_size(), case.batch.total_steps());
     }
     reporter.stop();

@@ -100,8 +100,8 @@ impl Runner {
         }
     }
 
-    /// Runs a case on every strategy.
-    fn run(&self, case: &CaseFolder, tolerance: Tolerance) -> Vec<Row> {
+    /// Runs a case, the one of number `index`, on every strategy that [`check::drivers`] gives it.
+    fn run(&self, case: &CaseFolder, index: usize, tolerance: Tolerance) -> Vec<Row> {
         let row = |strategy, status, detail: &dyn ToString| Row {
             case: case.name.clone(),
             strategy,
@@ -139,6 +139,9 @@ impl Runner {
             }
             Self::Engines(list) => list
                 .iter()
+                .filter(|(_, strategy, engine)| {
+                    *strategy == Strategy::Auto || check::drivers(engine, index).contains(strategy)
+                })
                 .map(|(name, strategy, engine)| {
                     let mut loaded: Option<LoadedModel> = None;
                     let outcome = prepared.compare(tolerance, |graph, batch| {
@@ -244,8 +247,9 @@ pub(super) fn run(args: &CheckArgs, folder: &Path) -> Result<()> {
     let runner = Runner::open(args, &reporter)?;
     reporter.start(Some(cases.len()));
     let mut rows = Vec::new();
-    for case in &cases {
-        rows.extend(runner.run(case, tolerance));
+    for (index, case) in cases.iter().enumerate() {
+        let index = if args.filter.is_some() { 0 } else { index };
+        rows.extend(runner.run(case, index, tolerance));
         reporter.advance(1, 0);
     }
     reporter.stop();
