@@ -150,3 +150,48 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
     let (words, _) = bytes.as_chunks::<4>();
     words.iter().map(|word| f32::from_le_bytes(*word)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two rows of three steps and one unit; row 1 has one valid step.
+    fn workload() -> Workload {
+        Workload {
+            cell: "rnn".into(),
+            inputs: 1,
+            hidden: 1,
+            batch: 2,
+            steps: 3,
+            layers: 1,
+            directions: 1,
+            lengths: Some(vec![3, 1]),
+            input: vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0],
+            expected: vec![0.1, 0.2, 0.3, 0.0, 0.5, 0.0],
+            weights_path: PathBuf::new(),
+            model_path: PathBuf::new(),
+        }
+    }
+
+    #[test]
+    fn largest_error_ignores_padding_in_either_order() {
+        let time_major = [0.1, 0.2, 0.3, f32::NAN, 0.5, 9.0];
+        assert_eq!(workload().largest_error(&time_major, Order::TimeMajor), Ok(0.0));
+        let batch_first = [0.1, 0.3, 0.5, 0.2, f32::NAN, 9.0];
+        assert_eq!(workload().largest_error(&batch_first, Order::BatchFirst), Ok(0.0));
+    }
+
+    #[test]
+    fn largest_error_fails_on_nan_difference_order_and_size() {
+        let fails = |output: &[f32], order| workload().largest_error(output, order).is_err();
+        assert!(fails(&[0.1, 0.2, f32::NAN, 0.0, 0.5, 0.0], Order::TimeMajor));
+        assert!(fails(&[0.1, 0.2, 0.3, 0.0, 0.501, 0.0], Order::TimeMajor));
+        assert!(fails(&[0.1, 0.2, 0.3, 0.0, 0.5, 0.0], Order::BatchFirst));
+        assert!(fails(&[0.1, 0.2, 0.3, 0.0, 0.5], Order::TimeMajor));
+    }
+
+    #[test]
+    fn input_batch_first_exchanges_the_first_two_axes() {
+        assert_eq!(workload().input_batch_first(), [0.0, 2.0, 4.0, 1.0, 3.0, 5.0]);
+    }
+}
