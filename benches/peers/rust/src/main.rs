@@ -138,13 +138,18 @@ fn answer(runtime: &mut dyn Runtime, line: &str) -> Result<Value> {
 /// A panic of a runtime is an answer too.
 fn caught<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(|error| shortened(&error.to_string())),
+        Ok(result) => result.map_err(|error| shortened(&with_causes(error.as_ref()))),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             Err(shortened(&format!("panicked: {}", text.unwrap_or_default())))
         }
     }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn shortened(text: &str) -> String {

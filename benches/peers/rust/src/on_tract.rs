@@ -31,13 +31,14 @@ impl Runtime for OnTract {
         self.loaded = None;
         let shape = [workload.steps, workload.batch, workload.inputs];
         let x = Tensor::from_shape(&shape, &workload.input)?;
-        let mut inputs: TVec<TValue> = tvec!(Arc::new(x).into());
+        let mut inputs: TVec<TValue> = tvec!(TValue::from_const(Arc::new(x)));
         if let Some(lengths) = &workload.lengths {
             let lengths: Vec<i32> = lengths
                 .iter()
                 .map(|length| i32::try_from(*length))
                 .collect::<std::result::Result<_, _>>()?;
-            inputs.push(Arc::new(Tensor::from_shape(&[workload.batch], &lengths)?).into());
+            let lengths = Tensor::from_shape(&[workload.batch], &lengths)?;
+            inputs.push(TValue::from_const(Arc::new(lengths)));
         }
         let model = tract_onnx::onnx().model_for_path(&workload.model_path)?;
         let model = model.into_optimized()?.into_runnable()?;
