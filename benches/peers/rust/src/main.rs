@@ -147,9 +147,18 @@ fn caught<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, String>
     }
 }
 
+/// The error and its causes, each unless what stands there already holds it.
 fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    std::iter::successors(Some(error), |error| error.source()).fold(String::new(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) {
+            text
+        } else if text.is_empty() {
+            cause
+        } else {
+            format!("{text}: {cause}")
+        }
+    })
 }
 
 fn shortened(text: &str) -> String {
