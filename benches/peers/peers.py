@@ -27,7 +27,8 @@ ROOT = HERE.parents[1]
 OUT = ROOT / "target" / "peers"
 RUST = Path(os.environ.get("PEERS", ROOT / "target" / "peers-build" / "release" / "peers"))
 SCHEMA = 1
-PREPARE_LIMIT_S, START_LIMIT_S = 300, 120
+# Autotuning on a software adapter takes minutes.
+PREPARE_LIMIT_S, START_LIMIT_S = 600, 120
 # A visit takes about this long: quick runs are repeated, slow ones run once.
 VISIT_S, VISIT_MOST = 0.5, 20
 

@@ -130,16 +130,18 @@ impl Runtime for Burn {
         let input = self.next.take().ok_or("nothing is prepared")?;
         let input = Tensor::from_data(input, &self.device);
         let output = self.forward(input).try_into_data()?;
-        Ok(Box::new(move || output.to_vec::<f32>().map_err(|error| format!("{error:?}").into())))
+        Ok(Box::new(move || {
+            output.try_to_vec::<f32>().map_err(|error| format!("{error:?}").into())
+        }))
     }
 
     fn run_on_device(&mut self) -> Result<()> {
-        let input = self.resident.get_or_insert_with(|| {
-            let tensor = Tensor::from_data(self.input.clone(), &self.device);
-            self.device.sync().expect("the upload ends");
-            tensor
-        });
-        let output = self.forward(input.clone());
+        if self.resident.is_none() {
+            self.resident = Some(Tensor::from_data(self.input.clone(), &self.device));
+            self.device.sync()?;
+        }
+        let input = self.resident.clone().ok_or("nothing is prepared")?;
+        let output = self.forward(input);
         self.device.sync()?;
         drop(output);
         Ok(())
