@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use wgpu_rnn::check;
 use wgpu_rnn::onnx::OnnxModel;
 use wgpu_rnn::{
     Batch, Engine, ErrorKind, LoadedModel, Output, States, Strategy, Tensor, reference,
