@@ -446,6 +446,27 @@ fn chunks_of_gates_join_in_both_directions() {
     }
 }
 
+/// A borrowed device has no subgroups: the loop with weights in registers splits columns over slices.
+#[test]
+fn weights_in_registers_need_no_subgroups() {
+    // Mesa's GL compiles it for half a minute.
+    let is_gl = |app: &App| app.device.adapter_info().backend == wgpu::Backend::Gl;
+    for app in apps(Engine::required_limits).into_iter().filter(|app| !is_gl(app)) {
+        let model = Model::builder(InputSpec::Dense { size: 5 })
+            .layer(LayerSpec::new(Cell::Lstm, 50).bidirectional())
+            .build(Init::PyTorch, 7)
+            .expect("valid");
+        let loaded = app.engine_with(Strategy::Stationary).load(&model).expect("loads");
+        let plan = loaded.plan(3, 20).expect("fits").expect("on a GPU");
+        let shape = plan.choices[0].stationary.expect("stationary");
+        assert!(shape.lanes == 1 && shape.slices > 1, "{shape:?}");
+        let batch = Batch::dense(values(3 * 20 * 5), 3, 20, 5, Layout::BatchFirst)
+            .and_then(|batch| batch.with_lengths([7, 20, 1]))
+            .expect("valid");
+        compare(&app.name, &loaded, &model, &batch);
+    }
+}
+
 /// The results of a run go through one buffer; when that is too large the batch is cut.
 #[test]
 fn results_beyond_one_buffer_cut_the_batch() {

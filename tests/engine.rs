@@ -77,9 +77,10 @@ fn a_second_run_of_the_same_shape_allocates_no_workspace() {
 
 #[test]
 fn explain_names_strategy_and_reason() {
-    for (name, engine) in support::gpus() {
+    for (name, engine) in support::gpus().iter().filter(|(_, e)| e.info().is_software) {
         let text = engine.load(&lstm(4, 8)).expect("loads").explain(2, 100).expect("fits");
-        assert!(text.contains("resident: 8 units fit workgroup memory"), "{name}: {text}");
+        // The choice with its time, then the others with theirs.
+        assert!(text.contains("resident: ") && text.contains("a step predicted; step "), "{text}");
         assert!(text.contains("dispatches"), "{name}: {text}");
     }
     let text = Engine::cpu().load(&lstm(4, 8)).expect("loads").explain(2, 100).expect("fits");

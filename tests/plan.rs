@@ -151,8 +151,12 @@ fn strategies_are_chosen_with_a_reason() {
     };
     assert_eq!(choice(128, Strategy::Auto).expect("fits").strategy, Strategy::Resident);
     let big = choice(1024, Strategy::Auto).expect("fits");
-    assert_eq!(big.strategy, Strategy::StepPerDispatch);
-    assert!(big.reason.contains("above 256 units"), "{}", big.reason);
+    assert_eq!(big.strategy, Strategy::StepPerDispatch, "{}", big.reason);
+    for words in
+        ["step: ", " a step predicted; resident ", "stationary needs at most 256 invocations"]
+    {
+        assert!(big.reason.contains(words), "{words}: {}", big.reason);
+    }
     let error = choice(4096, Strategy::Resident).expect_err("does not fit workgroup memory");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(

@@ -143,8 +143,9 @@ pub(super) fn choose(
         }
     }
     candidates.sort_by(|a, b| a.step_seconds.total_cmp(&b.step_seconds));
-    let quick = |choice: &LayerChoice| !caps.is_software || choice.strategy.compiles_fast();
-    if let Some(least) = candidates.iter().find(|choice| quick(choice)).map(|c| c.step_seconds)
+    let quick = |choice: &LayerChoice| choice.strategy.compiles_fast();
+    if caps.is_software
+        && let Some(least) = candidates.iter().find(|choice| quick(choice)).map(|c| c.step_seconds)
         && least * f64::from(steps) < WORTH_COMPILING
     {
         candidates.retain(quick);
