@@ -33,7 +33,7 @@ fn bench_takes_lists_and_ranges_as_a_product() {
         ("bench --suite quick --hidden 4", "both"),
         ("bench --suite nothing", "quick"),
         ("bench --filter no-such-workload", "--list"),
-        ("bench --strategy fastest", "expected all, auto"),
+        ("bench --strategy fastest", "expected auto, step"),
         ("bench --fail-on-regression", "--compare"),
     ] {
         let run = folder.rnn(line);

@@ -230,7 +230,7 @@ fn options_without_effect_are_refused() {
             ("dense.safetensors x.npy -o x.npy --lengths x.npy", 2, "a file of its own"),
             ("dense.safetensors x.npy --lengths l.npz --states ./l.npz", 2, "as --lengths l.npz"),
             (&format!("{x} --strategy resident"), 2, "--strategy: expected a GPU"),
-            (&format!("{x} --strategy fast"), 2, "possible values"),
+            (&format!("{x} --strategy fast"), 2, "expected auto, step"),
             (&format!("{x} --cell elman"), 2, "expected rnn-tanh"),
             (&format!("{x} --output-activation exp"), 2, "expected none, softmax"),
             (&format!("{x} --batch-size 0"), 2, "at least 1"),
