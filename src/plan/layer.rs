@@ -78,7 +78,7 @@ impl Builder<'_> {
         let chunk = self.chunk_steps(spec)?;
         while first < self.steps {
             let count = chunk.min(self.steps - first);
-            self.project_input(index, spec, rows, gates, (first, count))?;
+            self.project_input(index, spec, rows, gates, (first, count), choice.strategy)?;
             if is_normalised {
                 self.norm_rows(index, spec, gates, (first, count))?;
             }
@@ -157,6 +157,7 @@ impl Builder<'_> {
         rows: Rows,
         gates: usize,
         (first, count): (u32, u32),
+        beside: Strategy,
     ) -> Result<()> {
         let columns4 = to_u32(spec.cell.gates() * padded(spec.hidden_size) / 4)?;
         let vocab = if index == 0 { self.network.input.vocab().unwrap_or(0) } else { 0 };
@@ -188,19 +189,21 @@ impl Builder<'_> {
             (rows.slot, lengths)
         };
         let slots = vec![a, weight, bias, lengths, tokens, c];
-        self.gemm(block, slots, 0, is_gather, z)
+        self.gemm(block, slots, (0, is_gather), z, beside)
     }
 
     pub(super) fn gemm(
         &mut self,
         block: Gemm,
         slots: Vec<Slot>,
-        mode: u32,
-        is_gather: bool,
+        (mode, is_gather): (u32, bool),
         z: u32,
+        beside: Strategy,
     ) -> Result<()> {
+        // The tile form compiles for a second on a software adapter: beside a driver that does so too.
+        let long_form = !beside.compiles_fast();
         self.check_loops("matrix product", u64::from(block.inner4) * 6 + 256)?;
-        if let (Some(lanes), true) = (self.caps.subgroup, self.caps.is_software) {
+        if let (Some(lanes), true) = (self.caps.subgroup, self.caps.is_software && long_form) {
             let most = if mode >= 2 { self.batch } else { block.step_count * self.batch };
             let (rows, tile) = tile::shape(self.caps, lanes, (most, 1, block.columns4), true);
             let mut variant = Variant::of(Kernel::GemmTile);

@@ -85,7 +85,8 @@ impl Builder<'_> {
                 HeadSteps::Last => 2,
                 HeadSteps::Final => 3,
             };
-            self.gemm(block, slots, mode, false, 1)?;
+            let beside = self.plan.choices.last().map_or(Strategy::Auto, |choice| choice.strategy);
+            self.gemm(block, slots, (mode, false), 1, beside)?;
             let flops = step_flops.saturating_mul(u64::from(count));
             self.plan.ops.push(Op::MaySubmit { first, flops });
             first += count;
