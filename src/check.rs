@@ -130,7 +130,7 @@ pub fn compare_output(got: &crate::Output, want: &ReferenceOutput<f64>) -> Diffe
 }
 
 /// One in how many cases runs on the drivers that a software adapter compiles for a second or two each.
-pub const SOFTWARE_SAMPLE: usize = 47;
+pub const SOFTWARE_SAMPLE: usize = 61;
 
 /// Returns the drivers on which case number `index` runs: all of them, but on a software adapter those
 /// that it compiles slowly only for one case in [`SOFTWARE_SAMPLE`], and under GL for none: Mesa's GL
