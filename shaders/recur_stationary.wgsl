@@ -9,7 +9,8 @@
 // lanes of a subgroup share what they read of h; without subgroups LANES is 1.
 // Grid: x over tiles of ROWS sequences, z over directions.
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
-// Needs: a cell file, lib/{own or custom,activation,index,recur,rowsN}, with LANES > 1 lib/shuffleN.
+// Needs: a cell file, lib/{own or custom,activation,index,recur,rowsN}, and lib/alone, or lib/{together,shuffleN}
+// with LANES > 1.
 // Host: src/kernel/mod.rs, src/plan/stationary.rs.
 
 @group(0) @binding(0) var<uniform> recur: Recur;
