@@ -7,7 +7,7 @@
 // grid y, and the one step is the dynamic uniform's. h lives in y, from which the next step reads it.
 // Grid: x over tiles of ROW_COUNT rows, y over parts of the units, z over directions.
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
-// Needs: a cell file, lib/{own or custom,activation,index,recur,rowsN,shuffleN,tile_product}.
+// Needs: a cell file, lib/{own or custom,activation,advance,index,recur,rowsN,shuffleN,tile_product}.
 // Host: src/kernel/mod.rs, src/plan/tile.rs.
 
 struct Step {
@@ -55,19 +55,9 @@ fn update(sums_at: u32, s: u32, row: u32, row_len: u32, before_at: u32, d: u32, 
     gx[${g}] = gates_x[gx0 + ${g}u * recur.units4];
     gh[${g}] = sums[sums_at + ${g}u] + bias_hh[d * columns + ${g}u * recur.units4 + unit];
     //@ end
-    let cell_at = state_index(row, d, recur.units4) + unit;
-    var before: array<vec4f, STATES>;
-    before[0] = source_row(before_at + unit);
-    if (STATES == 2u) {
-        before[STATES - 1u] = cells[cell_at];
-    }
-    let after = cell_step(gx, gh, before, d, unit);
-    if (STATES == 2u) {
-        cells[cell_at] = after[STATES - 1u];
-    }
-    let h = without_padding(cell_output(after[0], after[STATES - 1u], d), unit, recur.units);
     let t = time_of(s, row_len, reads_backwards(recur.reverse_mask, d));
-    y[y_index(t, row, d) + unit] = h;
+    let cell_at = state_index(row, d, recur.units4) + unit;
+    advance(gx, gh, source_row(before_at + unit), cell_at, y_index(t, row, d) + unit, d, unit);
 }
 
 @compute @workgroup_size(LANES * SUBGROUPS, 1, 1)

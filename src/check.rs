@@ -142,7 +142,11 @@ pub fn drivers(engine: &Engine, index: usize) -> Vec<Strategy> {
     let info = engine.info();
     let is_sample =
         !info.is_software || (info.backend != "gl" && index.is_multiple_of(SOFTWARE_SAMPLE));
-    Strategy::DRIVERS.into_iter().filter(|s| is_sample || s.compiles_fast()).collect()
+    // The wavefront refuses all but a few cases.
+    let runs = |s: &Strategy| {
+        is_sample || s.compiles_fast() || (*s == Strategy::Wavefront && info.backend != "gl")
+    };
+    Strategy::DRIVERS.into_iter().filter(runs).collect()
 }
 
 /// Runs one case on `strategies` of the engine's device and compares with the oracle.
@@ -210,6 +214,7 @@ pub fn cases() -> Vec<Case> {
     function_cases(&mut cases);
     rule_cases(&mut cases);
     norm_cases(&mut cases);
+    equal_stack_cases(&mut cases);
     cases
 }
 
@@ -430,6 +435,25 @@ fn stack_cases(cases: &mut Vec<Case>) {
     // More weight in the state than one sequence of it in 16 KiB of workgroup memory.
     let big = dense(2).layer(LayerSpec::new(Cell::RnnTanh, 2100));
     add(cases, "rnn-tanh H=2100".into(), big, Shape { batch: 1, steps: 2, ..PLAIN });
+}
+
+/// Stacks that a wavefront takes.
+fn equal_stack_cases(cases: &mut Vec<Case>) {
+    for cell in [Cell::RnnTanh, Cell::RnnRelu, Cell::Lstm, Cell::Gru] {
+        let builder = dense(3).layers(3, &LayerSpec::new(cell, 13));
+        add(cases, format!("{cell} 3 equal layers ragged"), builder, RAGGED);
+    }
+    let reverse = LayerSpec::new(Cell::Lstm, 40).direction(Direction::Reverse);
+    let many = Shape { batch: 9, steps: 12, layout: Layout::TimeMajor, ..RAGGED };
+    add(cases, "lstm 2 equal layers reverse B=9".into(), dense(5).layers(2, &reverse), many);
+    let head = HeadSpec { steps: HeadSteps::Final, ..HeadSpec::new(5) };
+    let tokens = Model::builder(InputSpec::Embedding { vocab: 11, size: 6 })
+        .layers(2, &LayerSpec::new(Cell::Gru, 9))
+        .head(head.activation(Activation::Softmax));
+    add(cases, "gru 2 equal layers, tokens, final states".into(), tokens, RAGGED);
+    let long = Shape { batch: 2, steps: 150, ..RAGGED };
+    let deep = dense(2).layers(5, &LayerSpec::new(Cell::RnnTanh, 8).bias(false));
+    add(cases, "rnn-tanh 5 equal layers T=150".into(), deep, long);
 }
 
 fn option_cases(cases: &mut Vec<Case>) {

@@ -275,8 +275,10 @@ fn carried_states_make_frames_a_stream() {
                 .layers(2, &LayerSpec::new(cell, 6))
                 .build(Init::PyTorch, 3)
                 .expect("valid");
-            let engine = app.engine();
-            let loaded = engine.load(&model).expect("loads");
+            // A wavefront keeps the states of its layers in arrays of the stack.
+            let is_wave = cell == Cell::Lstm;
+            let strategy = if is_wave { Strategy::Wavefront } else { Strategy::Auto };
+            let loaded = app.engine_with(strategy).load(&model).expect("loads");
             let options = SessionOptions { carry_state: true, ..SessionOptions::default() };
             let session = loaded.session(1, 1, options).expect("fits");
             let data = values(T * 3);

@@ -48,6 +48,29 @@ fn a_step_costs_one_dispatch_and_a_resident_loop_none() {
 }
 
 #[test]
+fn a_wavefront_takes_one_dispatch_a_diagonal() {
+    let caps = DeviceCaps::webgpu_default();
+    let mut network = network(Cell::Lstm, 8, 32);
+    let upper = LayerSpec::new(Cell::Lstm, 32).input(32);
+    network.layers.extend([upper.clone(), upper]);
+    let plan = Plan::new(&network, request(4, 500, Strategy::Wavefront), &caps).expect("fits");
+    // 500 + 2 diagonals, the input projection, the final states of three layers.
+    assert_eq!(plan.dispatches(&full(4, 500)), 502 + 1 + 3);
+    // A shorter run ends after its own diagonals.
+    assert_eq!(plan.dispatches(&full(4, 20)), 22 + 1 + 3);
+    assert_eq!(plan.starts.len(), 2 * 3);
+    let by_layer = Plan::new(&network, request(4, 500, Strategy::StepPerDispatch), &caps);
+    assert_eq!(by_layer.expect("fits").dispatches(&full(4, 500)), 3 * 502);
+    let shape = RunShape::new(&[9, 5]);
+    let grid = Grid::WaveRows { x: 7, layers: 3, per_group: 1 };
+    // Rows of the oldest step, layers that have begun.
+    assert_eq!(shape.workgroups(grid, 0), Some([7, 2, 1]));
+    assert_eq!(shape.workgroups(grid, 6), Some([7, 2, 3]));
+    assert_eq!(shape.workgroups(grid, 10), Some([7, 1, 3]));
+    assert_eq!(shape.workgroups(grid, 11), None);
+}
+
+#[test]
 fn both_directions_share_a_dispatch() {
     let caps = DeviceCaps::webgpu_default();
     let mut network = network(Cell::Gru, 8, 32);
@@ -151,9 +174,10 @@ fn strategies_are_chosen_with_a_reason() {
     };
     assert_eq!(choice(128, Strategy::Auto).expect("fits").strategy, Strategy::Resident);
     let big = choice(1024, Strategy::Auto).expect("fits");
-    assert_eq!(big.strategy, Strategy::StepPerDispatch, "{}", big.reason);
+    // Few sequences: the inputs of a unit are split.
+    assert_eq!(big.strategy, Strategy::StepSplit, "{}", big.reason);
     for words in
-        ["step: ", " a step predicted; resident ", "stationary needs at most 256 invocations"]
+        ["step-split: ", " a step predicted; step ", "stationary needs at most 256 invocations"]
     {
         assert!(big.reason.contains(words), "{words}: {}", big.reason);
     }

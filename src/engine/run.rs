@@ -257,14 +257,12 @@ fn for_each_step(part: &Part<'_>, mut visit: impl FnMut(usize, usize, usize)) {
     }
 }
 
-/// Records copies of c_0 into the working cell states, ahead of any dispatch.
+/// Records copies of initial states into their working copies, ahead of any dispatch.
 pub(super) fn encode_start(workspace: &Workspace, encoder: &mut wgpu::CommandEncoder) {
-    for buffers in &workspace.plan.layers {
-        if let Some(c_0) = buffers.c_0 {
-            let bytes = workspace.plan.buffers[c_0].bytes;
-            let (source, target) = (&workspace.buffers[c_0], &workspace.buffers[buffers.cells]);
-            encoder.copy_buffer_to_buffer(source, 0, target, 0, Some(bytes));
-        }
+    for start in &workspace.plan.starts {
+        let bytes = workspace.plan.buffers[start.source].bytes;
+        let (source, target) = (&workspace.buffers[start.source], &workspace.buffers[start.target]);
+        encoder.copy_buffer_to_buffer(source, 0, target, start.target_at, Some(bytes));
     }
 }
 
@@ -303,8 +301,8 @@ fn submit(
 
 /// What comes back, and where it lies in the staging buffer.
 pub(super) struct ReadLayout {
-    /// (buffer, bytes) in staging order.
-    copies: Vec<(usize, u64)>,
+    /// (buffer, place in it, bytes) in staging order.
+    copies: Vec<(usize, u64, u64)>,
     output_values: usize,
 }
 
@@ -317,7 +315,7 @@ impl ReadLayout {
             if with_output { output_rows * output.blocks * output.block_stride } else { 0 };
         let mut layout = Self { copies: Vec::new(), output_values };
         if with_output {
-            layout.copies.push((output.buffer, output_values as u64 * 4));
+            layout.copies.push((output.buffer, 0, output_values as u64 * 4));
         }
         if with_states {
             layout.add_states(plan);
@@ -334,16 +332,16 @@ impl ReadLayout {
 
     fn add_states(&mut self, plan: &Plan) {
         for buffers in &plan.layers {
-            self.copies.push((buffers.h_n, plan.buffers[buffers.h_n].bytes));
+            self.copies.push((buffers.h_n, 0, plan.buffers[buffers.h_n].bytes));
             if let Some(c_0) = buffers.c_0 {
-                self.copies.push((buffers.cells, plan.buffers[c_0].bytes));
+                self.copies.push((buffers.cells, buffers.cells_at, plan.buffers[c_0].bytes));
             }
         }
     }
 
     pub(super) fn bytes(&self) -> u64 {
         // Mapping nothing is refused; sixteen bytes are not.
-        self.copies.iter().map(|(_, bytes)| bytes).sum::<u64>().max(16)
+        self.copies.iter().map(|(_, _, bytes)| bytes).sum::<u64>().max(16)
     }
 
     pub(super) fn encode(
@@ -353,10 +351,10 @@ impl ReadLayout {
         staging: &wgpu::Buffer,
     ) {
         let mut offset = 0;
-        for (buffer, bytes) in &self.copies {
+        for (buffer, at, bytes) in &self.copies {
             if *bytes > 0 {
                 let source = &workspace.buffers[*buffer];
-                encoder.copy_buffer_to_buffer(source, 0, staging, offset, Some(*bytes));
+                encoder.copy_buffer_to_buffer(source, *at, staging, offset, Some(*bytes));
             }
             offset += bytes;
         }

@@ -200,16 +200,16 @@ impl Session {
     }
 
     fn carry(&self, encoder: &mut wgpu::CommandEncoder) {
-        let mut copy = |source: usize, target: usize, bytes: u64| {
+        let mut copy = |(source, at): (usize, u64), target: usize, bytes: u64| {
             let (source, target) =
                 (&self.workspace.buffers[source], &self.workspace.buffers[target]);
-            encoder.copy_buffer_to_buffer(source, 0, target, 0, Some(bytes));
+            encoder.copy_buffer_to_buffer(source, at, target, 0, Some(bytes));
         };
         let plan = &self.workspace.plan;
         for buffers in &plan.layers {
-            copy(buffers.h_n, buffers.h_0, plan.buffers[buffers.h_0].bytes);
+            copy((buffers.h_n, 0), buffers.h_0, plan.buffers[buffers.h_0].bytes);
             if let Some(c_0) = buffers.c_0 {
-                copy(buffers.cells, c_0, plan.buffers[c_0].bytes);
+                copy((buffers.cells, buffers.cells_at), c_0, plan.buffers[c_0].bytes);
             }
         }
     }

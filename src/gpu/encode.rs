@@ -45,8 +45,8 @@ pub(crate) fn encode(
                     pass.dispatch_workgroups(x, y, z);
                 }
             }
-            Op::Steps { calls, first, count } => {
-                let end = (first + count).min(shape.max_len());
+            Op::Steps { calls, first, count, lag } => {
+                let end = shape.end(*first, *count, *lag);
                 for s in *first..end {
                     let offset = (s - first) * gpu.caps.uniform_align;
                     for (call, grid) in calls {

@@ -1,18 +1,37 @@
 //! The weights of one network on the device.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::Gpu;
 use super::pack::{self, Columns};
 use crate::error::{Error, Result};
-use crate::model::{DirectionWeights, Input, Layer, Model};
-use crate::plan::{WeightId, padded};
+use crate::model::{DirectionWeights, Input, Layer, LayerSpec, Model};
+use crate::plan::{PART_ALIGN, WeightId, joins, padded, stacks};
 use crate::tensor::Tensor;
 
 /// Buffers by what they hold.
+///
+/// The arrays of a stack of equal layers lie joined in one buffer, of which each layer binds its part.
 #[derive(Debug)]
 pub(crate) struct Weights {
-    buffers: HashMap<WeightId, wgpu::Buffer>,
+    parts: HashMap<WeightId, Part>,
+}
+
+/// Where a weight lies.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) buffer: wgpu::Buffer,
+    pub(crate) at: u64,
+    pub(crate) bytes: u64,
+}
+
+/// What goes to the device, with what waits to be joined.
+struct Upload<'a> {
+    gpu: &'a Gpu,
+    parts: HashMap<WeightId, Part>,
+    stacks: Vec<Range<usize>>,
+    waiting: HashMap<WeightId, Vec<f32>>,
 }
 
 impl Weights {
@@ -21,46 +40,93 @@ impl Weights {
     /// # Errors
     /// `Limit` when one exceeds what the device can bind; `Device` when memory runs out.
     pub(crate) fn upload(gpu: &Gpu, model: &Model) -> Result<Self> {
-        let mut weights = Self { buffers: HashMap::new() };
+        let layers: Vec<LayerSpec> = model.layers().iter().map(|l| l.spec().clone()).collect();
+        let mut stacks = stacks(&layers);
+        let most = gpu.caps.max_binding.min(gpu.caps.max_buffer);
+        stacks.retain(|stack| joins(&layers[stack.clone()], most));
+        let mut upload = Upload { gpu, parts: HashMap::new(), stacks, waiting: HashMap::new() };
         gpu.scoped("weights", || {
             let mut columns = Columns::plain(model.input().spec().width());
             if let Input::Embedding { table } = model.input() {
-                weights.put(
-                    gpu,
-                    WeightId::Embedding,
-                    &pack::pad_rows(table.data(), columns.width),
-                )?;
+                upload.put(WeightId::Embedding, pack::pad_rows(table.data(), columns.width))?;
             }
             for (index, layer) in model.layers().iter().enumerate() {
                 let one_hot = index == 0 && matches!(model.input(), Input::OneHot { .. });
-                weights.put_layer(gpu, index, layer, columns, one_hot)?;
+                upload.put_layer(index, layer, columns, one_hot)?;
                 let spec = layer.spec();
                 columns = Columns { blocks: spec.direction.count(), width: spec.state_size() };
+                if let Some(place) = upload.stacks.iter().position(|stack| stack.end == index + 1) {
+                    let stack = upload.stacks.swap_remove(place);
+                    upload.join(stack)?;
+                }
             }
             if let Some(head) = model.head() {
                 let packed = pack::gate_matrix(&[&head.weight], 1, columns);
-                weights.put(gpu, WeightId::HeadWeight, &packed)?;
+                upload.put(WeightId::HeadWeight, packed)?;
                 let packed = pack::gate_bias(&[head.bias.as_ref()], 1, head.output_size());
-                weights.put(gpu, WeightId::HeadBias, &packed)?;
+                upload.put(WeightId::HeadBias, packed)?;
             }
             Ok(())
         })?;
-        Ok(weights)
+        Ok(Self { parts: upload.parts })
     }
 
     /// Returns the buffer of a weight.
     ///
     /// # Errors
     /// `Weights` when the model has none: a plan for another model.
-    pub(crate) fn get(&self, id: WeightId) -> Result<&wgpu::Buffer> {
-        self.buffers.get(&id).ok_or_else(|| {
+    pub(crate) fn get(&self, id: WeightId) -> Result<&Part> {
+        self.parts.get(&id).ok_or_else(|| {
             Error::weights(format!("{id:?}: expected a buffer, got none (plan of another model)"))
         })
+    }
+}
+
+impl Upload<'_> {
+    /// Tells whether a weight is joined with those of its stack.
+    fn waits(&self, id: WeightId) -> bool {
+        let is_in = |index: usize, skip: usize| {
+            self.stacks.iter().any(|stack| (stack.start + skip..stack.end).contains(&index))
+        };
+        match id {
+            WeightId::RecurWeight(index) | WeightId::RecurBias(index) => is_in(index, 0),
+            WeightId::InputWeight(index) | WeightId::InputBias(index) => is_in(index, 1),
+            _ => false,
+        }
+    }
+
+    /// Uploads the weights of a stack, joined.
+    fn join(&mut self, stack: Range<usize>) -> Result<()> {
+        let first = stack.start;
+        let (all, upper) = (stack.clone(), first + 1..stack.end);
+        let hidden = all.clone().map(WeightId::RecurBias);
+        let biases = hidden.chain(upper.clone().map(WeightId::InputBias)).collect();
+        self.put_joined(WeightId::StackInput(first), upper.map(WeightId::InputWeight).collect())?;
+        self.put_joined(WeightId::StackRecur(first), all.map(WeightId::RecurWeight).collect())?;
+        self.put_joined(WeightId::StackBias(first), biases)
+    }
+
+    fn put_joined(&mut self, whole: WeightId, ids: Vec<WeightId>) -> Result<()> {
+        let mut joined: Vec<f32> = Vec::new();
+        let mut places = Vec::new();
+        for id in ids {
+            let values = self.waiting.remove(&id).unwrap_or_default();
+            let at = joined.len() as u64 * 4;
+            places.push((id, at, values.len() as u64 * 4));
+            joined.extend(&values);
+            let align = usize::try_from(PART_ALIGN / 4).unwrap_or(64);
+            joined.resize(joined.len().next_multiple_of(align), 0.0);
+        }
+        self.put(whole, joined)?;
+        if let Some(Part { buffer, .. }) = self.parts.get(&whole).cloned() {
+            let part = |(id, at, bytes)| (id, Part { buffer: buffer.clone(), at, bytes });
+            self.parts.extend(places.into_iter().map(part));
+        }
+        Ok(())
     }
 
     fn put_layer(
         &mut self,
-        gpu: &Gpu,
         index: usize,
         layer: &Layer,
         columns: Columns,
@@ -75,10 +141,10 @@ impl Weights {
         if one_hot {
             packed = without_padded_rows(&packed, columns, gates * padded(spec.hidden_size));
         }
-        self.put(gpu, WeightId::InputWeight(index), &packed)?;
+        self.put(WeightId::InputWeight(index), packed)?;
         let packed =
             pack::gate_matrix(&all(|w| &w.weight_hh), gates, Columns::plain(spec.state_size()));
-        self.put(gpu, WeightId::RecurWeight(index), &packed)?;
+        self.put(WeightId::RecurWeight(index), packed)?;
         // A normalised product takes its bias after the normalisation, with the shift.
         let is_normalised = spec.options.layer_norm.is_some();
         let hh_bias: Vec<Option<Tensor>> = parts
@@ -90,32 +156,38 @@ impl Weights {
             (WeightId::InputBias(index), ih_bias.collect::<Vec<_>>()),
             (WeightId::RecurBias(index), hh_bias.iter().map(Option::as_ref).collect()),
         ] {
-            self.put(gpu, id, &pack::gate_bias(&bias, gates, spec.hidden_size))?;
+            self.put(id, pack::gate_bias(&bias, gates, spec.hidden_size))?;
         }
-        self.put(gpu, WeightId::CellParams(index), &pack::cell_params(spec, parts))?;
+        self.put(WeightId::CellParams(index), pack::cell_params(spec, parts))?;
         if is_normalised {
-            self.put(gpu, WeightId::InputNorm(index), &pack::input_norm(spec, parts))?;
+            self.put(WeightId::InputNorm(index), pack::input_norm(spec, parts))?;
         }
         if spec.proj_size > 0 {
             let projections: Vec<&Tensor> =
                 parts.iter().filter_map(|w| w.weight_hr.as_ref()).collect();
             let packed = pack::gate_matrix(&projections, 1, Columns::plain(spec.hidden_size));
-            self.put(gpu, WeightId::Projection(index), &packed)?;
+            self.put(WeightId::Projection(index), packed)?;
         }
         Ok(())
     }
 
-    fn put(&mut self, gpu: &Gpu, id: WeightId, values: &[f32]) -> Result<()> {
-        let bytes: &[u8] = bytemuck::cast_slice(values);
-        let most = gpu.caps.max_binding.min(gpu.caps.max_buffer);
+    fn put(&mut self, id: WeightId, values: Vec<f32>) -> Result<()> {
+        let bytes: &[u8] = bytemuck::cast_slice(&values);
+        let most = self.gpu.caps.max_binding.min(self.gpu.caps.max_buffer);
         if bytes.len() as u64 > most {
             return Err(Error::limit(format!(
                 "{id:?}: expected at most {most} bytes in one binding, got {}",
                 bytes.len()
             )));
         }
-        let buffer = gpu.buffer_with(&format!("{id:?}"), bytes, wgpu::BufferUsages::STORAGE)?;
-        self.buffers.insert(id, buffer);
+        if self.waits(id) {
+            self.waiting.insert(id, values);
+            return Ok(());
+        }
+        let buffer =
+            self.gpu.buffer_with(&format!("{id:?}"), bytes, wgpu::BufferUsages::STORAGE)?;
+        let bytes = buffer.size();
+        self.parts.insert(id, Part { buffer, at: 0, bytes });
         Ok(())
     }
 }

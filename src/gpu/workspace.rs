@@ -113,7 +113,13 @@ impl Workspace {
         let part = |(buffer, bytes): (&'a wgpu::Buffer, u64)| window(buffer, 0, bytes);
         Ok(match slot {
             Slot::Buffer(id) => self.buffers.get(id).map(wgpu::Buffer::as_entire_binding),
-            Slot::Weight(id) => Some(weights.get(id)?.as_entire_binding()),
+            Slot::Part { buffer, at, bytes } => {
+                self.buffers.get(buffer).map(|buffer| window(buffer, at, bytes))
+            }
+            Slot::Weight(id) => {
+                let part = weights.get(id)?;
+                Some(window(&part.buffer, part.at, part.bytes))
+            }
             Slot::ExternalInput => external.map(|e| part(e.input)),
             Slot::ExternalOutput => external.map(|e| part(e.output)),
         })

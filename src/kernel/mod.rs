@@ -86,6 +86,10 @@ pub enum Kernel {
     GemmTile,
     /// The whole time loop of a point-wise cell, weights in registers.
     RecurStationary,
+    /// One time step of a point-wise cell, inputs split over invocations.
+    RecurSplit,
+    /// One diagonal of a stack of equal layers.
+    RecurWave,
     /// Layer normalisation of the input side.
     NormRows,
     /// Layer-normalised cell, the hidden product.
@@ -112,6 +116,8 @@ const NORM: &str = include_str!("../../shaders/lib/norm.wgsl");
 const GEMM_ROWS: &str = include_str!("../../shaders/lib/gemm.wgsl");
 const TILE_PRODUCT: &str = include_str!("../../shaders/lib/tile_product.wgsl");
 const TOGETHER: &str = include_str!("../../shaders/lib/together.wgsl");
+const ADVANCE: &str = include_str!("../../shaders/lib/advance.wgsl");
+const SLICES: &str = include_str!("../../shaders/lib/slices.wgsl");
 const ALONE: &str = include_str!("../../shaders/lib/alone.wgsl");
 const OWN: &str = include_str!("../../shaders/lib/own.wgsl");
 const INDEX: &str = include_str!("../../shaders/lib/index.wgsl");
@@ -149,7 +155,7 @@ const RECUR_STEP_BINDINGS: &[(&str, Access)] = &[
 
 impl Kernel {
     /// Every kernel, for tests that walk the table.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Gemm,
         Self::OneHot,
         Self::RecurStep,
@@ -160,6 +166,8 @@ impl Kernel {
         Self::RecurTile,
         Self::GemmTile,
         Self::RecurStationary,
+        Self::RecurSplit,
+        Self::RecurWave,
         Self::NormRows,
         Self::NormProduct,
         Self::NormUpdate,
@@ -189,6 +197,8 @@ impl Kernel {
             Self::RecurTile => RECUR_TILE,
             Self::GemmTile => GEMM_TILE,
             Self::RecurStationary => RECUR_STATIONARY,
+            Self::RecurSplit => RECUR_SPLIT,
+            Self::RecurWave => RECUR_WAVE,
             Self::NormRows => NORM_ROWS,
             Self::NormProduct => RECUR_NORM,
             Self::NormUpdate => KernelSpec { entry: "update", ..RECUR_NORM },
@@ -307,7 +317,7 @@ const RECUR_TILE: KernelSpec = KernelSpec {
     name: "recur_tile",
     entry: "main",
     wgsl: include_str!("../../shaders/recur_tile.wgsl"),
-    libs: &[ACTIVATION, INDEX, RECUR],
+    libs: &[ACTIVATION, ADVANCE, INDEX, RECUR],
     takes_cell: true,
     takes_rows: true,
     shuffles: true,
@@ -334,6 +344,34 @@ const RECUR_STATIONARY: KernelSpec = KernelSpec {
     overrides: &[],
     consts: &[("LANES", 1), ("SHARES", 1), ("SLICES", 2), ("UNITS", 4)],
     ..RECUR_RESIDENT
+};
+
+const RECUR_SPLIT: KernelSpec = KernelSpec {
+    name: "recur_split",
+    wgsl: include_str!("../../shaders/recur_split.wgsl"),
+    libs: &[ACTIVATION, ADVANCE, HIDDEN, INDEX, RECUR, SLICES],
+    overrides: &["WG_X", "WG_Y", "PART_TILES"],
+    ..RECUR_STEP
+};
+
+const RECUR_WAVE: KernelSpec = KernelSpec {
+    name: "recur_wave",
+    wgsl: include_str!("../../shaders/recur_wave.wgsl"),
+    libs: &[ACTIVATION, ADVANCE, INDEX, OWN, RECUR, SLICES],
+    rules: Rules::None,
+    bindings: &[
+        ("recur", Uniform),
+        ("step", StepUniform),
+        ("gates_x", Read),
+        ("weight_ih", Read),
+        ("weight_hh", Read),
+        ("biases", Read),
+        ("h_0", Read),
+        ("lengths", Read),
+        ("y", ReadWrite),
+        ("cells", ReadWrite),
+    ],
+    ..RECUR_SPLIT
 };
 
 const TILE_CONSTS: &[(&str, u32)] =

@@ -55,6 +55,10 @@ block!(
         gate_steps,
         /// 1: final states are written `[B, D, R]`.
         batch_major,
+        /// Layers of a wavefront, else 0.
+        layers,
+        /// T of y in a wavefront, else 0.
+        plan_steps,
     }
 );
 

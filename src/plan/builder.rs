@@ -20,6 +20,8 @@ pub(super) struct Builder<'a> {
     pub(super) caps: &'a DeviceCaps,
     pub(super) batch: u32,
     pub(super) steps: u32,
+    /// How each layer runs.
+    pub(super) choices: Vec<LayerChoice>,
     pub(super) plan: Plan,
 }
 
@@ -49,6 +51,7 @@ impl<'a> Builder<'a> {
             buffers: Vec::new(),
             calls: Vec::new(),
             uniforms: Vec::new(),
+            starts: Vec::new(),
             ops: Vec::new(),
             input: None,
             tokens: None,
@@ -57,7 +60,9 @@ impl<'a> Builder<'a> {
             output,
             choices: Vec::new(),
         };
-        Ok(Self { network, caps, batch, steps, plan })
+        let layers = &network.layers;
+        let choices = strategy::choose_all(layers, (batch, steps), caps, request.strategy)?;
+        Ok(Self { network, caps, batch, steps, choices, plan })
     }
 
     pub(super) fn build(mut self) -> Result<Plan> {
@@ -65,12 +70,34 @@ impl<'a> Builder<'a> {
         let mut rows = self.input()?;
         let gates = self.gates_buffer()?;
         let ys = self.y_buffers()?;
-        for (index, spec) in self.network.layers.iter().enumerate() {
-            rows = self.layer(index, spec, rows, gates, ys[index % 2])?;
+        let network = self.network;
+        let mut stacks = self.waves().into_iter().peekable();
+        let mut index = 0;
+        while let Some(spec) = network.layers.get(index) {
+            if let Some(stack) = stacks.next_if(|stack| stack.start == index) {
+                index = stack.end;
+                rows = self.wave(stack, rows, gates)?;
+            } else {
+                rows = self.layer(index, spec, rows, gates, ys[index % 2])?;
+                index += 1;
+            }
         }
         self.output(rows)?;
         self.check_readback()?;
+        self.plan.choices = self.choices;
         Ok(self.plan)
+    }
+
+    /// The stacks that run as wavefronts.
+    fn waves(&self) -> Vec<std::ops::Range<usize>> {
+        let mut stacks = wave::stacks(&self.network.layers);
+        stacks.retain(|stack| self.choices[stack.start].strategy == Strategy::Wavefront);
+        stacks
+    }
+
+    /// Copies a whole buffer ahead of any dispatch.
+    pub(super) fn start(&mut self, source: usize, (target, target_at): (usize, u64)) {
+        self.plan.starts.push(StartCopy { source, target, target_at });
     }
 
     /// Everything that a run may read back goes through one staging buffer.
@@ -135,6 +162,7 @@ impl<'a> Builder<'a> {
             Grid::Fixed(groups) => groups.into_iter().max().unwrap_or(0),
             Grid::ChunkRows { x_z, .. } | Grid::StepRows { x_z, .. } => x_z[0].max(x_z[1]),
             Grid::StepTiles { y_z, .. } => y_z[0].max(y_z[1]),
+            Grid::WaveRows { x, layers, .. } => x.max(layers),
             Grid::Tiles { z, .. } => z,
         };
         if widest > self.caps.max_workgroups {

@@ -22,7 +22,7 @@ impl Builder<'_> {
         columns * 4 * u64::from(self.batch) * axis(spec.direction.count())
     }
 
-    fn chunk_steps(&self, spec: &LayerSpec) -> Result<u32> {
+    pub(super) fn chunk_steps(&self, spec: &LayerSpec) -> Result<u32> {
         let step_bytes = self.gates_step_bytes(spec).max(1);
         let budget = GATES_BUDGET.min(self.caps.max_binding).max(step_bytes);
         let by_memory = budget / step_bytes;
@@ -49,12 +49,15 @@ impl Builder<'_> {
     pub(super) fn y_buffers(&mut self) -> Result<[usize; 2]> {
         let mut widths = [0usize; 2];
         for (index, spec) in self.network.layers.iter().enumerate() {
+            if self.choices[index].strategy == Strategy::Wavefront {
+                continue;
+            }
             let width = padded(spec.state_size()) * spec.direction.count();
             widths[index % 2] = widths[index % 2].max(width);
         }
         let (batch, steps) = (u64::from(self.batch), u64::from(self.steps));
         let first = self.buffer("y (even layers)", &[steps, batch, axis(widths[0]), 4])?;
-        if self.network.layers.len() == 1 {
+        if widths[1] == 0 {
             return Ok([first, first]);
         }
         let second = self.buffer("y (odd layers)", &[steps, batch, axis(widths[1]), 4])?;
@@ -69,8 +72,7 @@ impl Builder<'_> {
         gates: usize,
         y: usize,
     ) -> Result<Rows> {
-        let shape = (self.batch, self.steps);
-        let choice = strategy::choose(spec, shape, self.caps, self.plan.request.strategy)?;
+        let choice = self.choices[index].clone();
         let (units, state) = (padded(spec.hidden_size), padded(spec.state_size()));
         let buffers = self.layer_buffers(index, spec)?;
         let is_normalised = spec.options.layer_norm.is_some();
@@ -94,7 +96,7 @@ impl Builder<'_> {
                 step_count: count,
                 gate_first: first,
                 gate_steps: count,
-                batch_major: 0,
+                ..Recur::default()
             };
             match choice.strategy {
                 Strategy::StepTile | Strategy::ResidentTile => {
@@ -114,7 +116,6 @@ impl Builder<'_> {
         }
         self.final_states(spec, y, &buffers)?;
         self.plan.layers.push(buffers);
-        self.plan.choices.push(choice);
         let blocks = spec.direction.count();
         Ok(Rows { slot: Slot::Buffer(y), width: state * blocks, blocks, block: state })
     }
@@ -138,19 +139,24 @@ impl Builder<'_> {
             (false, true) => self.buffer(&label("cells"), &cell_axes)?,
             (true, _) => self.buffer(&label("cells"), &[2, directions, batch, axis(units), 4])?,
         };
+        let h_0 = self.buffer(&label("h_0"), &state_axes)?;
+        let c_0 = if spec.cell.has_c() {
+            let c_0 = self.buffer(&label("c_0"), &cell_axes)?;
+            self.start(c_0, (cells, 0));
+            Some(c_0)
+        } else {
+            None
+        };
         Ok(LayerBuffers {
-            h_0: self.buffer(&label("h_0"), &state_axes)?,
-            c_0: if spec.cell.has_c() {
-                Some(self.buffer(&label("c_0"), &cell_axes)?)
-            } else {
-                None
-            },
+            h_0,
+            c_0,
             cells,
+            cells_at: 0,
             h_n: self.buffer(&label("h_n"), &state_axes)?,
         })
     }
 
-    fn project_input(
+    pub(super) fn project_input(
         &mut self,
         index: usize,
         spec: &LayerSpec,
@@ -290,6 +296,12 @@ impl Builder<'_> {
                 let call = self.call(variant(kernel, None), slots.clone(), &recur)?;
                 calls.push((call, grid(recur.units4)));
             }
+        } else if choice.strategy == Strategy::StepSplit {
+            let mut step = variant(Kernel::RecurSplit, Some(spec.cell));
+            let tiles = split::part_tiles(choice.workgroup, to_u32(spec.cell.gates())?);
+            step.overrides.push(("PART_TILES", tiles));
+            let call = self.call(step, slots, &recur)?;
+            calls.push((call, grid(recur.units4)));
         } else {
             let mut step = variant(Kernel::RecurStep, Some(spec.cell));
             step.overrides.push(("PROJECTED", u32::from(spec.proj_size > 0)));
@@ -306,7 +318,12 @@ impl Builder<'_> {
             let call = self.call(variant(Kernel::RecurProject, None), slots, &recur)?;
             calls.push((call, grid(recur.state4)));
         }
-        self.plan.ops.push(Op::Steps { calls, first: recur.first_step, count: recur.step_count });
+        self.plan.ops.push(Op::Steps {
+            calls,
+            first: recur.first_step,
+            count: recur.step_count,
+            lag: 0,
+        });
         Ok(())
     }
 
@@ -320,9 +337,7 @@ impl Builder<'_> {
         buffers: &LayerBuffers,
     ) -> Result<()> {
         let most = self.resident_steps(spec, choice, &recur)?;
-        let mut variant = Variant::of(Kernel::RecurResident);
-        variant.cell = Some(spec.cell);
-        variant.rows = Some(choice.rows);
+        let mut variant = recurrent(Kernel::RecurResident, spec, choice);
         let [x, wg_y] = choice.workgroup;
         let state_vecs = 2 * choice.tile_rows() * recur.state4;
         variant.overrides = vec![("WG_X", x), ("WG_Y", wg_y), ("STATE_VECS", state_vecs)];
@@ -347,9 +362,7 @@ impl Builder<'_> {
         let one_step = choice.strategy == Strategy::StepTile;
         let step_loops = tile.step_loops(spec, choice.rows)? + u64::from(choice.tile_rows());
         self.check_loops("tile step", step_loops)?;
-        let mut variant = Variant::of(Kernel::RecurTile);
-        variant.cell = Some(spec.cell);
-        variant.rows = Some(choice.rows);
+        let mut variant = recurrent(Kernel::RecurTile, spec, choice);
         variant.consts = tile.consts();
         set_rules(&mut variant, spec);
         let slots = self.recur_slots(index, (gates, y), buffers);
@@ -360,7 +373,7 @@ impl Builder<'_> {
             let y = ceil_div(recur.units4, tile.width4());
             let grid = Grid::StepTiles { y_z: [y, z], per_group };
             let (first, count) = (recur.first_step, recur.step_count);
-            self.plan.ops.push(Op::Steps { calls: vec![(call, grid)], first, count });
+            self.plan.ops.push(Op::Steps { calls: vec![(call, grid)], first, count, lag: 0 });
             return Ok(());
         }
         let most = self.steps_within(step_loops, spec, choice, recur.step_count)?;
@@ -380,9 +393,7 @@ impl Builder<'_> {
         let Some(shape) = choice.stationary else {
             return Err(Error::unsupported("strategy: expected the sizes of its loop, got none"));
         };
-        let mut variant = Variant::of(Kernel::RecurStationary);
-        variant.cell = Some(spec.cell);
-        variant.rows = Some(choice.rows);
+        let mut variant = recurrent(Kernel::RecurStationary, spec, choice);
         variant.consts = shape.consts();
         set_rules(&mut variant, spec);
         let slots = self.recur_slots(index, (gates, y), buffers);
@@ -499,14 +510,14 @@ impl Builder<'_> {
     }
 
     fn final_states(&mut self, spec: &LayerSpec, y: usize, buffers: &LayerBuffers) -> Result<()> {
-        self.gather_states(spec, y, (buffers.h_0, buffers.h_n), false)
+        self.gather_states(spec, Slot::Buffer(y), (buffers.h_0, buffers.h_n), false)
     }
 
     /// Gathers h_n out of y: `[D, B, R]` for the caller, or `[B, D, R]` for the output layer.
     pub(super) fn gather_states(
         &mut self,
         spec: &LayerSpec,
-        y: usize,
+        y: Slot,
         (h_0, target): (usize, usize),
         batch_major: bool,
     ) -> Result<()> {
@@ -520,17 +531,21 @@ impl Builder<'_> {
             batch_major: u32::from(batch_major),
             ..Recur::default()
         };
-        let slots = vec![
-            Slot::Buffer(y),
-            Slot::Buffer(h_0),
-            Slot::Buffer(self.plan.lengths),
-            Slot::Buffer(target),
-        ];
+        let slots =
+            vec![y, Slot::Buffer(h_0), Slot::Buffer(self.plan.lengths), Slot::Buffer(target)];
         let call = self.call(Variant::of(Kernel::FinalStates), slots, &block)?;
         let grid = Grid::Fixed([ceil_div(state4, 64), self.batch, directions]);
         self.plan.ops.push(Op::Dispatch { call, grid, for_states: !batch_major });
         Ok(())
     }
+}
+
+/// A pipeline of a recurrent driver for a layer's cell, without rules.
+pub(super) fn recurrent(kernel: Kernel, spec: &LayerSpec, choice: &LayerChoice) -> Variant {
+    let mut variant = Variant::of(kernel);
+    variant.cell = Some(spec.cell);
+    variant.rows = Some(choice.rows);
+    variant
 }
 
 /// Compiles a cell's options into a variant: functions of both directions, and which are on.
@@ -556,14 +571,14 @@ fn set_rules(variant: &mut Variant, spec: &LayerSpec) {
     variant.overrides.extend([("FUNCTIONS", functions), ("OPTIONS", bits)]);
 }
 
-fn reverse_mask(spec: &LayerSpec) -> u32 {
+pub(super) fn reverse_mask(spec: &LayerSpec) -> u32 {
     (0..spec.direction.count())
         .filter(|d| spec.direction.is_reverse(*d))
         .fold(0, |mask, d| mask | (1 << d))
 }
 
 /// Floating-point operations of one time step of a layer, all rows and directions.
-fn step_flops(spec: &LayerSpec, batch: u32) -> u64 {
+pub(super) fn step_flops(spec: &LayerSpec, batch: u32) -> u64 {
     let inner = spec.input_size + spec.state_size();
     let per_row =
         axis(spec.gate_rows()) * axis(inner) + axis(spec.proj_size) * axis(spec.hidden_size);

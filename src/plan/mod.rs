@@ -15,9 +15,11 @@ mod floor;
 mod layer;
 mod output;
 mod predict;
+mod split;
 mod stationary;
 mod strategy;
 mod tile;
+mod wave;
 
 pub use caps::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT, HARDWARE_WORKGROUPS};
 pub use cost::{Constants, ConstantsSource};
@@ -25,6 +27,7 @@ pub use floor::{Floor, Work};
 pub use stationary::StationaryShape;
 pub use strategy::{LayerChoice, Strategy};
 pub use tile::TileShape;
+pub(crate) use wave::{PART_ALIGN, joins, stacks};
 
 use crate::batch::Layout;
 use crate::error::{Error, Result};
@@ -84,6 +87,12 @@ pub enum WeightId {
     CellParams(usize),
     /// ε, scale and shift of a layer's input side, `[D, 1 + 2·G·H/4]` of vec4f.
     InputNorm(usize),
+    /// W_ih of a stack's layers but its first, joined; the index is the first layer's.
+    StackInput(usize),
+    /// W_hh of a stack's layers, joined.
+    StackRecur(usize),
+    /// b_hh of a stack's layers, then b_ih of all but the first, joined.
+    StackBias(usize),
     /// The embedding table, `[V, E]`.
     Embedding,
     /// W of the output layer, `[D·R, O]`.
@@ -97,6 +106,15 @@ pub enum WeightId {
 pub enum Slot {
     /// A buffer of the plan.
     Buffer(usize),
+    /// Bytes of a buffer of the plan; where they start is a multiple of 256.
+    Part {
+        /// The buffer.
+        buffer: usize,
+        /// Where they start.
+        at: u64,
+        /// How many.
+        bytes: u64,
+    },
     /// A weight array.
     Weight(WeightId),
     /// The caller's input buffer.
@@ -159,6 +177,15 @@ pub enum Grid {
         /// Rows of a workgroup.
         per_group: u32,
     },
+    /// y covers the sequences still running at the oldest step of a diagonal, z its layers.
+    WaveRows {
+        /// Workgroups along x.
+        x: u32,
+        /// Layers.
+        layers: u32,
+        /// Rows of a workgroup.
+        per_group: u32,
+    },
     /// x covers tiles of sequences still running at step `first`.
     Tiles {
         /// First step.
@@ -190,6 +217,8 @@ pub enum Op {
         first: u32,
         /// Steps.
         count: u32,
+        /// Steps that follow a run's last: a wavefront's layers behind its first.
+        lag: u32,
     },
     /// Here a long run may be cut into submits.
     MaySubmit {
@@ -209,8 +238,21 @@ pub struct LayerBuffers {
     pub c_0: Option<usize>,
     /// Working c, and scratch, `[≤2, D, B, H]`.
     pub cells: usize,
+    /// Where in `cells` the layer's c starts, in bytes.
+    pub cells_at: u64,
     /// Final h, `[D, B, R]`.
     pub h_n: usize,
+}
+
+/// A copy of a whole buffer, before any dispatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartCopy {
+    /// From.
+    pub source: usize,
+    /// To.
+    pub target: usize,
+    /// Where in the target, in bytes.
+    pub target_at: u64,
 }
 
 /// Everything a run does on the device.
@@ -224,6 +266,8 @@ pub struct Plan {
     pub calls: Vec<Call>,
     /// Uniform blocks, aligned.
     pub uniforms: Vec<u8>,
+    /// Initial states to their working copies, ahead of the order.
+    pub starts: Vec<StartCopy>,
     /// The order.
     pub ops: Vec<Op>,
     /// Input features `[T, B, I]`, or `None` for tokens and for a caller's own buffer.
@@ -290,6 +334,11 @@ impl RunShape {
         usize::try_from(s).ok().and_then(|s| self.active.get(s)).copied().unwrap_or(0)
     }
 
+    /// Returns the end of a run of steps `first..first + count`, `lag` beyond the longest length.
+    pub fn end(&self, first: u32, count: u32, lag: u32) -> u32 {
+        (first + count).min(self.max_len().saturating_add(lag))
+    }
+
     /// Returns the workgroups of a grid, or `None` when nothing is left to do.
     pub fn workgroups(&self, grid: Grid, step: u32) -> Option<[u32; 3]> {
         let groups = match grid {
@@ -303,6 +352,10 @@ impl RunShape {
             }
             Grid::StepTiles { y_z: [y, z], per_group } => {
                 [ceil_div(self.active(step), per_group), y, z]
+            }
+            Grid::WaveRows { x, layers, per_group } => {
+                let oldest = self.active(step.saturating_sub(layers.saturating_sub(1)));
+                [x, ceil_div(oldest, per_group), layers.min(step + 1)]
             }
             Grid::Tiles { first, per_group, z } => [ceil_div(self.active(first), per_group), 1, z],
         };
@@ -333,8 +386,8 @@ impl Plan {
                 Op::Dispatch { grid, .. } => {
                     count += usize::from(shape.workgroups(*grid, 0).is_some())
                 }
-                Op::Steps { calls, first, count: steps } => {
-                    let end = (first + steps).min(shape.max_len());
+                Op::Steps { calls, first, count: steps, lag } => {
+                    let end = shape.end(*first, *steps, *lag);
                     count += calls.len() * usize::try_from(end.saturating_sub(*first)).unwrap_or(0);
                 }
                 Op::MaySubmit { .. } => {}

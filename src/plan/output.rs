@@ -42,7 +42,7 @@ impl Builder<'_> {
         let states = self.buffer("final states", &[u64::from(self.batch), axis(rows.width), 4])?;
         if let (Some(spec), Some(buffers)) = (network.layers.last(), self.plan.layers.last()) {
             let h_0 = buffers.h_0;
-            self.gather_states(spec, y, (h_0, states), true)?;
+            self.gather_states(spec, Slot::Buffer(y), (h_0, states), true)?;
         }
         Ok(states)
     }
@@ -85,7 +85,7 @@ impl Builder<'_> {
                 HeadSteps::Last => 2,
                 HeadSteps::Final => 3,
             };
-            let beside = self.plan.choices.last().map_or(Strategy::Auto, |choice| choice.strategy);
+            let beside = self.choices.last().map_or(Strategy::Auto, |choice| choice.strategy);
             self.gemm(block, slots, (mode, false), 1, beside)?;
             let flops = step_flops.saturating_mul(u64::from(count));
             self.plan.ops.push(Op::MaySubmit { first, flops });

@@ -38,9 +38,32 @@ pub(super) fn step_seconds(
     caps: &DeviceCaps,
     choice: &LayerChoice,
 ) -> f64 {
-    let load = load(spec, batch, caps, choice);
+    seconds(&load(spec, batch, caps, choice), caps)
+}
+
+/// Returns the predicted seconds of a diagonal of `layers` layers, every row running.
+pub(super) fn diagonal_seconds(
+    spec: &LayerSpec,
+    layers: usize,
+    batch: u32,
+    caps: &DeviceCaps,
+    choice: &LayerChoice,
+) -> f64 {
+    let sizes = Sizes::new(spec, batch, choice);
+    let sizes = Sizes { tiles: sizes.tiles * count(layers), ..sizes };
+    seconds(&split_load(&sizes, caps, choice, 2.0), caps)
+}
+
+/// Returns the predicted seconds of the input projection of one time step, many steps at once.
+pub(super) fn input_seconds(spec: &LayerSpec, batch: u32, caps: &DeviceCaps) -> f64 {
+    let rows = count(spec.gate_rows()) * count(spec.direction.count());
+    2.0 * rows * count(spec.input_size) * f64::from(batch) / caps.constants.flops
+}
+
+fn seconds(load: &Load, caps: &DeviceCaps) -> f64 {
+    let groups = load.groups.min(f64::from(caps.workgroups_at_once.max(1)));
     let constants = &caps.constants;
-    let rate = |whole: f64, group: f64| (load.groups * group).min(whole);
+    let rate = |whole: f64, group: f64| (groups * group).min(whole);
     let compute = load.flops / rate(constants.flops, constants.group_flops);
     let read = load.bytes / rate(constants.cache_bytes, constants.group_cache_bytes);
     load.wait + if caps.is_software { compute + read } else { compute.max(read) }
@@ -84,17 +107,37 @@ impl Sizes {
 
 fn load(spec: &LayerSpec, batch: u32, caps: &DeviceCaps, choice: &LayerChoice) -> Load {
     let sizes = Sizes::new(spec, batch, choice);
-    // Loads of one address by neighbouring lanes.
-    let shared = if caps.is_software { 1.0 } else { 1.0 / 16.0 };
-    let load = match (choice.tile, choice.stationary) {
+    match (choice.tile, choice.stationary) {
         (Some(tile), _) => tile_load(&sizes, caps, choice, tile),
-        (None, Some(shape)) => stationary_load(&sizes, caps, shape, shared),
+        (None, Some(shape)) => stationary_load(&sizes, caps, shape),
+        (None, None) if choice.strategy == Strategy::StepSplit => {
+            split_load(&sizes, caps, choice, 1.0)
+        }
         (None, None) => {
             let row_tiles = f64::from(batch.div_ceil(choice.rows.rows())) * sizes.directions;
-            direct_load(&sizes, spec, caps, choice, (row_tiles, shared))
+            direct_load(&sizes, spec, caps, choice, row_tiles)
         }
-    };
-    Load { groups: load.groups.min(f64::from(caps.workgroups_at_once.max(1))), ..load }
+    }
+}
+
+/// What a load counts that neighbouring lanes share.
+const fn shared(caps: &DeviceCaps) -> f64 {
+    if caps.is_software { 1.0 } else { 1.0 / 16.0 }
+}
+
+/// A step, or a diagonal, of `products` products whose inputs are split over slices.
+fn split_load(sizes: &Sizes, caps: &DeviceCaps, choice: &LayerChoice, products: f64) -> Load {
+    let [along_units, slices] = choice.workgroup.map(f64::from);
+    let invocations = sizes.units4 * sizes.tiles;
+    let product = sizes.state4 * (4.0 * sizes.gates + sizes.rows * shared(caps));
+    let handed = (slices - 1.0) * sizes.gates * sizes.rows * 2.0;
+    let each = products * (product + handed) + sizes.rows * sizes.update();
+    Load {
+        groups: sizes.tiles * (sizes.units4 / along_units).ceil(),
+        flops: products * invocations * sizes.state4 * sizes.gates * sizes.rows * BLOCK_FLOPS,
+        bytes: VEC * invocations * each,
+        wait: caps.constants.dispatch + 2.0 * products * slices.log2() * caps.constants.barrier,
+    }
 }
 
 fn tile_load(sizes: &Sizes, caps: &DeviceCaps, choice: &LayerChoice, tile: TileShape) -> Load {
@@ -115,10 +158,10 @@ fn tile_load(sizes: &Sizes, caps: &DeviceCaps, choice: &LayerChoice, tile: TileS
     }
 }
 
-fn stationary_load(sizes: &Sizes, caps: &DeviceCaps, shape: StationaryShape, shared: f64) -> Load {
+fn stationary_load(sizes: &Sizes, caps: &DeviceCaps, shape: StationaryShape) -> Load {
     let invocations = f64::from(shape.units * shape.slices) * sizes.tiles;
     let blocks = invocations * f64::from(shape.shares * shape.lanes) * sizes.gates;
-    let inputs = f64::from(shape.shares) * if shape.lanes > 1 { 1.0 } else { shared };
+    let inputs = f64::from(shape.shares) * if shape.lanes > 1 { 1.0 } else { shared(caps) };
     // Sums of the other slices, written and read.
     let parts = f64::from(shape.slices - 1) * sizes.gates * 2.0;
     let owned = sizes.units4 * sizes.tiles * sizes.rows;
@@ -135,7 +178,7 @@ fn direct_load(
     spec: &LayerSpec,
     caps: &DeviceCaps,
     choice: &LayerChoice,
-    (row_tiles, shared): (f64, f64),
+    row_tiles: f64,
 ) -> Load {
     let invocations = sizes.units4 * row_tiles;
     let is_resident = choice.strategy == Strategy::Resident;
@@ -145,8 +188,8 @@ fn direct_load(
     let dispatches = if has_second { 2.0 } else { 1.0 };
     let [along_units, along_rows] = choice.workgroup.map(f64::from);
     let parts = if is_resident { 1.0 } else { (sizes.units4 / along_units).ceil() };
-    let each =
-        sizes.state4 * (4.0 * sizes.gates + sizes.rows * shared) + sizes.rows * sizes.update();
+    let each = sizes.state4 * (4.0 * sizes.gates + sizes.rows * shared(caps))
+        + sizes.rows * sizes.update();
     Load {
         groups: (row_tiles / along_rows).ceil() * parts,
         flops: invocations * sizes.state4 * sizes.gates * sizes.rows * BLOCK_FLOPS,

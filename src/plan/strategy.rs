@@ -1,10 +1,13 @@
 //! Which driver runs a layer, and why.
 
+use std::ops::Range;
+
 use super::caps::DeviceCaps;
 use super::predict;
+use super::split;
 use super::stationary::{self, StationaryShape};
 use super::tile::{self, TileShape};
-use super::{ceil_div, to_u32};
+use super::{ceil_div, to_u32, wave};
 use crate::error::{Error, Result};
 use crate::kernel::RowTile;
 use crate::model::LayerSpec;
@@ -27,26 +30,34 @@ pub enum Strategy {
     ResidentTile,
     /// The whole time loop inside one dispatch, weights in registers; for small layers.
     Stationary,
+    /// One dispatch per time step, the inputs of a unit split over invocations; for few sequences.
+    StepSplit,
+    /// One dispatch per diagonal of a stack of equal layers: layer l at step s = diagonal − l.
+    Wavefront,
 }
 
 impl Strategy {
     /// Every strategy that can be asked for.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Auto,
         Self::StepPerDispatch,
         Self::Resident,
         Self::StepTile,
         Self::ResidentTile,
         Self::Stationary,
+        Self::StepSplit,
+        Self::Wavefront,
     ];
 
     /// Every driver: what [`Strategy::Auto`] picks from.
-    pub const DRIVERS: [Self; 5] = [
+    pub const DRIVERS: [Self; 7] = [
         Self::StepPerDispatch,
         Self::Resident,
         Self::StepTile,
         Self::ResidentTile,
         Self::Stationary,
+        Self::StepSplit,
+        Self::Wavefront,
     ];
 
     /// Tells whether its shaders are short enough for a software adapter to compile in a moment.
@@ -56,7 +67,7 @@ impl Strategy {
 
     /// Tells whether each time step is a dispatch of its own.
     pub const fn is_step(self) -> bool {
-        matches!(self, Self::StepPerDispatch | Self::StepTile)
+        matches!(self, Self::StepPerDispatch | Self::StepTile | Self::StepSplit | Self::Wavefront)
     }
 
     /// Returns the strategy of a name.
@@ -73,6 +84,8 @@ impl Strategy {
             Self::StepTile => "step-tile",
             Self::ResidentTile => "resident-tile",
             Self::Stationary => "stationary",
+            Self::StepSplit => "step-split",
+            Self::Wavefront => "wavefront",
         }
     }
 }
@@ -84,7 +97,9 @@ pub struct LayerChoice {
     pub strategy: Strategy,
     /// Rows per invocation.
     pub rows: RowTile,
-    /// Workgroup size along units and along row tiles.
+    /// Row tiles of a workgroup.
+    pub row_tiles: u32,
+    /// Workgroup size along units, and along row tiles or slices.
     pub workgroup: [u32; 2],
     /// Sizes of a tile kernel, where the strategy is one.
     pub tile: Option<TileShape>,
@@ -97,14 +112,28 @@ pub struct LayerChoice {
 }
 
 impl LayerChoice {
+    /// A choice without the sizes of a register tile, and nothing predicted.
+    pub(super) fn new(
+        strategy: Strategy,
+        rows: RowTile,
+        row_tiles: u32,
+        workgroup: [u32; 2],
+    ) -> Self {
+        Self {
+            strategy,
+            rows,
+            row_tiles,
+            workgroup,
+            tile: None,
+            stationary: None,
+            step_seconds: 0.0,
+            reason: String::new(),
+        }
+    }
+
     /// Returns the rows of one workgroup.
     pub fn tile_rows(&self) -> u32 {
-        let groups = match (self.tile, self.stationary) {
-            (Some(tile), _) => tile.groups,
-            (None, Some(_)) => 1,
-            (None, None) => self.workgroup[1],
-        };
-        groups * self.rows.rows()
+        self.row_tiles * self.rows.rows()
     }
 }
 
@@ -112,7 +141,53 @@ impl LayerChoice {
 const FEW_THREADS: u64 = 16_384;
 
 /// Seconds of a run from which a software adapter compiles a driver that takes it a second or two.
-const WORTH_COMPILING: f64 = 5e-3;
+pub(super) const WORTH_COMPILING: f64 = 5e-3;
+
+/// Picks the drivers of a network's layers: those that were asked for, or those with the least predicted
+/// time.
+///
+/// # Errors
+/// `Unsupported` when `wanted` names a strategy that a layer or the device refuses.
+pub(super) fn choose_all(
+    layers: &[LayerSpec],
+    shape: (u32, u32),
+    caps: &DeviceCaps,
+    wanted: Strategy,
+) -> Result<Vec<LayerChoice>> {
+    let stacks = wave::stacks(layers);
+    if wanted == Strategy::Wavefront {
+        return wanted_wave(layers, &stacks, shape.0, caps);
+    }
+    let mut choices =
+        layers.iter().map(|spec| choose(spec, shape, caps, wanted)).collect::<Result<Vec<_>>>()?;
+    if wanted == Strategy::Auto {
+        for stack in stacks {
+            wave::consider(&layers[stack.clone()], &mut choices[stack], shape, caps);
+        }
+    }
+    Ok(choices)
+}
+
+/// The wavefront over every stack, when the stacks hold every layer.
+fn wanted_wave(
+    layers: &[LayerSpec],
+    stacks: &[Range<usize>],
+    batch: u32,
+    caps: &DeviceCaps,
+) -> Result<Vec<LayerChoice>> {
+    let refuse =
+        |needs: String| Error::unsupported(format!("strategy wavefront: expected {needs}"));
+    if stacks.iter().map(ExactSizeIterator::len).sum::<usize>() < layers.len() {
+        return Err(refuse(wave::NEEDS.into()));
+    }
+    let mut choices = Vec::new();
+    for stack in stacks {
+        let choice = wave::choice(&layers[stack.clone()], batch, caps).map_err(refuse)?;
+        let choice = LayerChoice { reason: "wavefront: asked for".into(), ..choice };
+        choices.extend(stack.clone().map(|_| choice.clone()));
+    }
+    Ok(choices)
+}
 
 /// Picks the driver of a layer: the one that was asked for, or the one with the least predicted time.
 ///
@@ -136,7 +211,8 @@ pub(super) fn choose(
     }
     let mut candidates = Vec::new();
     let mut refused = Vec::new();
-    for strategy in Strategy::DRIVERS {
+    let own = Strategy::DRIVERS.into_iter().filter(|s| *s != Strategy::Wavefront);
+    for strategy in own {
         match shape(spec, batch, caps, strategy) {
             Ok(choice) => candidates.push(choice),
             Err(refusal) => refused.push(format!("{} needs {refusal}", strategy.name())),
@@ -167,7 +243,7 @@ pub(super) fn choose(
 }
 
 /// Writes seconds with a unit.
-fn duration(seconds: f64) -> String {
+pub(super) fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 1e-3 => format!("{:.3} us", s * 1e6),
         s => format!("{:.3} ms", s * 1e3),
@@ -188,12 +264,14 @@ fn shape(
         Strategy::Resident => resident(spec, batch, caps),
         Strategy::StepTile | Strategy::ResidentTile => tile(spec, batch, caps, strategy),
         Strategy::Stationary => stationary(spec, batch, caps),
+        Strategy::StepSplit => plain_pointwise(spec).and_then(|()| split::layer(spec, batch, caps)),
+        Strategy::Wavefront => Err(wave::NEEDS.into()),
     }?;
     let step_seconds = predict::step_seconds(spec, batch, caps, &choice);
     Ok(LayerChoice { step_seconds, ..choice })
 }
 
-fn padded4(size: usize) -> Result<u32> {
+pub(super) fn padded4(size: usize) -> Result<u32> {
     to_u32(size.div_ceil(4))
 }
 
@@ -209,15 +287,7 @@ fn step(spec: &LayerSpec, batch: u32, caps: &DeviceCaps) -> Result<LayerChoice> 
     };
     let x = units4.next_power_of_two().min(64);
     let y = (64 / x).min(ceil_div(batch, rows.rows()).next_power_of_two()).max(1);
-    Ok(LayerChoice {
-        strategy: Strategy::StepPerDispatch,
-        rows,
-        workgroup: [x, y],
-        tile: None,
-        stationary: None,
-        step_seconds: 0.0,
-        reason: String::new(),
-    })
+    Ok(LayerChoice::new(Strategy::StepPerDispatch, rows, y, [x, y]))
 }
 
 /// Shapes the tile driver for a layer, or says what it would need.
@@ -239,15 +309,8 @@ fn tile(
     let rows = if spread { batch } else { batch.min(share) };
     let (rows, tile) = tile::shape(caps, lanes, (rows, gates, units4), spread);
     let workgroup = [tile.lanes * tile.subgroups, 1];
-    Ok(LayerChoice {
-        strategy,
-        rows,
-        workgroup,
-        tile: Some(tile),
-        stationary: None,
-        step_seconds: 0.0,
-        reason: String::new(),
-    })
+    let choice = LayerChoice::new(strategy, rows, tile.groups, workgroup);
+    Ok(LayerChoice { tile: Some(tile), ..choice })
 }
 
 /// Shapes the loop with weights in registers for a layer, or says what it would need.
@@ -258,19 +321,13 @@ fn stationary(
 ) -> std::result::Result<LayerChoice, String> {
     plain_pointwise(spec)?;
     let (rows, shape) = stationary::shape(spec, batch, caps)?;
-    Ok(LayerChoice {
-        strategy: Strategy::Stationary,
-        rows,
-        workgroup: [shape.units, shape.slices],
-        tile: None,
-        stationary: Some(shape),
-        step_seconds: 0.0,
-        reason: String::new(),
-    })
+    let workgroup = [shape.units, shape.slices];
+    let choice = LayerChoice::new(Strategy::Stationary, rows, 1, workgroup);
+    Ok(LayerChoice { stationary: Some(shape), ..choice })
 }
 
 /// What the loops without drivers of their own for second products and statistics need.
-fn plain_pointwise(spec: &LayerSpec) -> std::result::Result<(), String> {
+pub(super) fn plain_pointwise(spec: &LayerSpec) -> std::result::Result<(), String> {
     if !spec.cell.spec().pointwise {
         return Err(format!("a point-wise cell, {} has a second product in each step", spec.cell));
     }
@@ -287,7 +344,7 @@ fn plain_pointwise(spec: &LayerSpec) -> std::result::Result<(), String> {
     Ok(())
 }
 
-fn tile_for(batch: u32) -> RowTile {
+pub(super) fn tile_for(batch: u32) -> RowTile {
     match batch {
         0 | 1 => RowTile::One,
         2 | 3 => RowTile::Two,
@@ -324,13 +381,5 @@ fn resident(
     let wanted = ceil_div(batch, rows.rows());
     // Beyond 8 rows a tile gains little: a middle that needs no calibration.
     let y = wanted.min(most).min(ceil_div(share, rows.rows())).min(8 / rows.rows()).max(1);
-    Ok(LayerChoice {
-        strategy: Strategy::Resident,
-        rows,
-        workgroup: [x, y],
-        tile: None,
-        stationary: None,
-        step_seconds: 0.0,
-        reason: String::new(),
-    })
+    Ok(LayerChoice::new(Strategy::Resident, rows, y, [x, y]))
 }

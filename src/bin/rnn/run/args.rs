@@ -71,7 +71,7 @@ pub(crate) struct RunArgs {
 
     /// How the time loop runs on a GPU
     #[arg(long, default_value = "auto", value_parser = parse_strategy,
-        value_name = "auto|step|resident|step-tile|resident-tile|stationary")]
+        value_name = "auto|step|resident|step-tile|resident-tile|stationary|step-split|wavefront")]
     strategy: Strategy,
 
     /// Sequences computed together [default: up to 256, fewer where they are long]

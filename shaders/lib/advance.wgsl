@@ -1,0 +1,19 @@
+// The end of a step of a point-wise cell: from the gates of one row and unit group to its new states.
+//
+// The driver supplies the bindings `recur`, `y`, `cells`; `h` is the state before the step.
+
+fn advance(
+    gx: array<vec4f, GATES>, gh: array<vec4f, GATES>, h: vec4f,
+    cell_at: u32, y_at: u32, d: u32, unit: u32,
+) {
+    var before: array<vec4f, STATES>;
+    before[0] = h;
+    if (STATES == 2u) {
+        before[STATES - 1u] = cells[cell_at];
+    }
+    let after = cell_step(gx, gh, before, d, unit);
+    if (STATES == 2u) {
+        cells[cell_at] = after[STATES - 1u];
+    }
+    y[y_at] = without_padding(cell_output(after[0], after[STATES - 1u], d), unit, recur.units);
+}
