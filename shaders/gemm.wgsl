@@ -9,7 +9,7 @@
 
 @group(0) @binding(0) var<uniform> gemm: Gemm;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;                   // [T·B or V, K/4]
-@group(0) @binding(2) var<storage, read> weight: array<vec4f>;              // [D, K, N/4]
+@group(0) @binding(2) var<storage, read> weight: array<Weight>;             // [D, K, N/4]
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;                // [D, N/4]
 @group(0) @binding(4) var<storage, read> lengths: array<u32>;               // [B]
 @group(0) @binding(5) var<storage, read> tokens: array<u32>;                // [T, B]
@@ -59,9 +59,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         let w1 = w0 + gemm.columns4;
         let w2 = w1 + gemm.columns4;
         let w3 = w2 + gemm.columns4;
-        acc0 += mat4x4f(weight[w0], weight[w1], weight[w2], weight[w3]) * rows;
+        acc0 += mat4x4f(weight_from(weight[w0]), weight_from(weight[w1]), weight_from(weight[w2]), weight_from(weight[w3])) * rows;
         acc1 += mat4x4f(
-            weight[w0 + second], weight[w1 + second], weight[w2 + second], weight[w3 + second],
+            weight_from(weight[w0 + second]), weight_from(weight[w1 + second]), weight_from(weight[w2 + second]), weight_from(weight[w3 + second]),
         ) * rows;
     }
 

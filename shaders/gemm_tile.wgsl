@@ -9,7 +9,7 @@
 
 @group(0) @binding(0) var<uniform> gemm: Gemm;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;                   // [T·B or V, K/4]
-@group(0) @binding(2) var<storage, read> weight: array<vec4f>;              // [D, K, N/4]
+@group(0) @binding(2) var<storage, read> weight: array<Weight>;             // [D, K, N/4]
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;                // [D, N/4]
 @group(0) @binding(4) var<storage, read> lengths: array<u32>;               // [B]
 @group(0) @binding(5) var<storage, read> tokens: array<u32>;                // [T, B]
@@ -32,7 +32,7 @@ fn source_row(index: u32) -> vec4f {
 }
 
 fn weight_v(index: u32) -> vec4f {
-    return weight[index];
+    return weight_from(weight[index]);
 }
 
 @compute @workgroup_size(LANES * SUBGROUPS, 1, 1)

@@ -17,7 +17,7 @@ struct Gemm {
 }
 
 @group(0) @binding(0) var<uniform> gemm: Gemm;
-@group(0) @binding(1) var<storage, read> weight: array<vec4f>;              // [D, V, N/4]
+@group(0) @binding(1) var<storage, read> weight: array<Weight>;             // [D, V, N/4]
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;                // [D, N/4]
 @group(0) @binding(3) var<storage, read> lengths: array<u32>;               // [B]
 @group(0) @binding(4) var<storage, read> tokens: array<u32>;                // [T, B]
@@ -47,6 +47,6 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     if (token >= gemm.vocab) {
         c[at] = vec4f(quiet_nan(gemm.zero));
     } else {
-        c[at] = weight[(d * gemm.vocab + token) * gemm.columns4 + column] + bias[d * gemm.columns4 + column];
+        c[at] = weight_from(weight[(d * gemm.vocab + token) * gemm.columns4 + column]) + bias[d * gemm.columns4 + column];
     }
 }

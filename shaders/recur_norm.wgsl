@@ -16,7 +16,7 @@ struct Step {
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<uniform> step: Step;                              // dynamic offset
 @group(0) @binding(2) var<storage, read> gates_x: array<vec4f>;             // [D, chunk·B, G, H/4]
-@group(0) @binding(3) var<storage, read> weight_hh: array<vec4f>;           // [D, H, G, H/4]
+@group(0) @binding(3) var<storage, read> weight_hh: array<Weight>;          // [D, H, G, H/4]
 @group(0) @binding(4) var<storage, read> bias_hh: array<vec4f>;             // [D, G, H/4]
 @group(0) @binding(5) var<storage, read> h_0: array<vec4f>;                 // [D, B, H/4]
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;               // [B]
@@ -116,7 +116,7 @@ fn update(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) gro
             // The output gate waits in the place of this unit's first raw product.
             cells[raw + unit] = after[0];
         } else {
-            y[y_at + unit] = without_padding(after[0], unit, recur.units);
+            y[y_at + unit] = stored(without_padding(after[0], unit, recur.units));
         }
     }
     if (STATES == 2u) {
@@ -125,7 +125,8 @@ fn update(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) gro
             let scale = params[norm + columns + unit];
             let shift = params[norm + columns + recur.units4 + unit];
             let c = (cells[cell_at + unit] - of_c.x) / of_c.y * scale + shift;
-            y[y_at + unit] = without_padding(cell_output(cells[raw + unit], c, d), unit, recur.units);
+            let output = cell_output(cells[raw + unit], c, d);
+            y[y_at + unit] = stored(without_padding(output, unit, recur.units));
         }
     }
 }

@@ -10,7 +10,7 @@ struct Step {
 
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<uniform> step: Step;                              // dynamic offset
-@group(0) @binding(2) var<storage, read> weight_hr: array<vec4f>;           // [D, H, R/4]
+@group(0) @binding(2) var<storage, read> weight_hr: array<Weight>;          // [D, H, R/4]
 @group(0) @binding(3) var<storage, read> lengths: array<u32>;               // [B]
 @group(0) @binding(4) var<storage, read> cells: array<vec4f>;               // [2, D, B, H/4]: second half = h
 @group(0) @binding(5) var<storage, read_write> y: array<vec4f>;             // [T, B, D, R/4]
@@ -39,8 +39,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     for (var k4 = 0u; k4 < recur.units4; k4++) {
         let w = (d * recur.units4 + k4) * 4u * recur.state4 + out;
         acc += mat4x4f(
-            weight_hr[w], weight_hr[w + recur.state4],
-            weight_hr[w + 2u * recur.state4], weight_hr[w + 3u * recur.state4],
+            weight_from(weight_hr[w]), weight_from(weight_hr[w + recur.state4]),
+            weight_from(weight_hr[w + 2u * recur.state4]), weight_from(weight_hr[w + 3u * recur.state4]),
         ) * load_rows(base, k4);
     }
     let s = recur.first_step + step.index;
@@ -52,7 +52,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         let len = lengths[row];
         if (s < len) {
             let t = time_of(s, len, reads_backwards(recur.reverse_mask, d));
-            y[y_index(t, row, d) + out] = without_padding(row_of(acc, r), out, recur.state_size);
+            let h = without_padding(row_of(acc, r), out, recur.state_size);
+            y[y_index(t, row, d) + out] = stored(h);
         }
     }
 }

@@ -15,7 +15,7 @@ struct Step {
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<uniform> step: Step;                              // dynamic offset
 @group(0) @binding(2) var<storage, read> gates_x: array<vec4f>;             // [D, chunk·B, 3, H/4]
-@group(0) @binding(3) var<storage, read> weight_hh: array<vec4f>;           // [D, H, 3, H/4]
+@group(0) @binding(3) var<storage, read> weight_hh: array<Weight>;          // [D, H, 3, H/4]
 @group(0) @binding(4) var<storage, read> bias_hh: array<vec4f>;             // [D, 3, H/4]
 @group(0) @binding(5) var<storage, read> h_0: array<vec4f>;                 // [D, B, H/4]
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;               // [B]
@@ -133,7 +133,7 @@ fn candidate(@builtin(global_invocation_id) id: vec3u) {
             let z = cells[recur.directions * recur.batch * recur.units4 + at];
             let t = time_of(s, len, reads_backwards(recur.reverse_mask, d));
             let h = (1.0 - z) * n + z * h_before(s, row, len, d, unit);
-            y[y_index(t, row, d) + unit] = without_padding(h, unit, recur.units);
+            y[y_index(t, row, d) + unit] = stored(without_padding(h, unit, recur.units));
         }
     }
 }

@@ -9,7 +9,7 @@
 
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<storage, read> gates_x: array<vec4f>;             // [D, chunk·B, G, H/4]
-@group(0) @binding(2) var<storage, read> weight_hh: array<vec4f>;           // [D, H, G, H/4]
+@group(0) @binding(2) var<storage, read> weight_hh: array<Weight>;          // [D, H, G, H/4]
 @group(0) @binding(3) var<storage, read> bias_hh: array<vec4f>;             // [D, G, H/4]
 @group(0) @binding(4) var<storage, read> h_0: array<vec4f>;                 // [D, B, H/4]
 @group(0) @binding(5) var<storage, read> lengths: array<u32>;               // [B]
@@ -23,10 +23,10 @@ override WG_Y: u32 = 1u;
 // itself: naga 30 panics over a length that is an expression where another override follows it.
 override STATE_VECS: u32 = 128u;
 
-var<workgroup> state: array<vec4f, STATE_VECS>;
+var<workgroup> state: array<State, STATE_VECS>;
 
 fn source_row(index: u32) -> vec4f {
-    return state[index];
+    return state_from(state[index]);
 }
 
 @compute @workgroup_size(WG_X, WG_Y, 1)
@@ -62,7 +62,7 @@ fn main(@builtin(local_invocation_id) lane: vec3u, @builtin(workgroup_id) group:
                     h = y[index];
                 }
             }
-            state[(lane.y * ROWS + r) * recur.state4 + k4] = h;
+            state[(lane.y * ROWS + r) * recur.state4 + k4] = state_to(h);
         }
     }
     workgroupBarrier();
@@ -99,9 +99,9 @@ fn main(@builtin(local_invocation_id) lane: vec3u, @builtin(workgroup_id) group:
                 if (STATES == 2u) {
                     cells[cell_at] = after[STATES - 1u];
                 }
-                let h = without_padding(cell_output(after[0], after[STATES - 1u], d), unit, recur.units);
+                let h = state_to(without_padding(cell_output(after[0], after[STATES - 1u], d), unit, recur.units));
                 state[write0 + (lane.y * ROWS + r) * recur.state4 + unit] = h;
-                y[y_index(time_of(s, len[r], is_reverse), row, d) + unit] = h;
+                y[y_index(time_of(s, len[r], is_reverse), row, d) + unit] = state_from(h);
             }
         }
         workgroupBarrier();

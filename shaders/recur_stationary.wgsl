@@ -15,7 +15,7 @@
 
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<storage, read> gates_x: array<vec4f>;             // [D, chunk·B, G, H/4]
-@group(0) @binding(2) var<storage, read> weight_hh: array<vec4f>;           // [D, H, G, H/4]
+@group(0) @binding(2) var<storage, read> weight_hh: array<Weight>;          // [D, H, G, H/4]
 @group(0) @binding(3) var<storage, read> bias_hh: array<vec4f>;             // [D, G, H/4]
 @group(0) @binding(4) var<storage, read> h_0: array<vec4f>;                 // [D, B, H/4]
 @group(0) @binding(5) var<storage, read> lengths: array<u32>;               // [B]
@@ -44,7 +44,7 @@ fn stage(d: u32, k4: u32, g: u32, unit: u32) {
     for (var k = 0u; k < 4u * LANES; k++) {
         staged[k] = vec4f(0.0);
         if (k4 + k / 4u < recur.state4 && unit < recur.units4) {
-            staged[k] = weight_hh[(d * recur.state4 * 4u + k4 * 4u + k) * columns + g * recur.units4 + unit];
+            staged[k] = weight_from(weight_hh[(d * recur.state4 * 4u + k4 * 4u + k) * columns + g * recur.units4 + unit]);
         }
     }
 }
@@ -168,7 +168,8 @@ fn main(
                 if (STATES == 2u) {
                     carry[r] = after[STATES - 1u];
                 }
-                let h = without_padding(cell_output(after[0], after[STATES - 1u], d), unit, recur.units);
+                let output = cell_output(after[0], after[STATES - 1u], d);
+                let h = stored(without_padding(output, unit, recur.units));
                 state[write0 + r * STATE_ROW + unit] = h;
                 y[y_index(time_of(s, len[r], is_reverse), row, d) + unit] = h;
             }

@@ -14,7 +14,7 @@ struct Step {
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<uniform> step: Step;                              // dynamic offset
 @group(0) @binding(2) var<storage, read> gates_x: array<vec4f>;             // [D, chunk·B, G, H/4]
-@group(0) @binding(3) var<storage, read> weight_hh: array<vec4f>;           // [D, R, G, H/4]
+@group(0) @binding(3) var<storage, read> weight_hh: array<Weight>;          // [D, R, G, H/4]
 @group(0) @binding(4) var<storage, read> bias_hh: array<vec4f>;             // [D, G, H/4]
 @group(0) @binding(5) var<storage, read> h_0: array<vec4f>;                 // [D, B, R/4]
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;               // [B]
@@ -83,7 +83,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
             cells[recur.directions * recur.batch * recur.units4 + cell_at] = h;
         } else {
             let t = time_of(s, len, reads_backwards(recur.reverse_mask, d));
-            y[y_index(t, row, d) + unit] = h;
+            y[y_index(t, row, d) + unit] = stored(h);
         }
     }
 }

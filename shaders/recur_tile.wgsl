@@ -17,7 +17,7 @@ struct Step {
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<uniform> step: Step;                              // dynamic offset
 @group(0) @binding(2) var<storage, read> gates_x: array<vec4f>;             // [D, chunk·B, G, H/4]
-@group(0) @binding(3) var<storage, read> weight_hh: array<vec4f>;           // [D, H, G, H/4]
+@group(0) @binding(3) var<storage, read> weight_hh: array<Weight>;          // [D, H, G, H/4]
 @group(0) @binding(4) var<storage, read> bias_hh: array<vec4f>;             // [D, G, H/4]
 @group(0) @binding(5) var<storage, read> h_0: array<vec4f>;                 // [D, B, H/4]
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;               // [B]
@@ -42,7 +42,7 @@ fn source_row(index: u32) -> vec4f {
 }
 
 fn weight_v(index: u32) -> vec4f {
-    return weight_hh[index];
+    return weight_from(weight_hh[index]);
 }
 
 // One row and unit: from the sums of its gates, which start at `sums_at`, to the new states.

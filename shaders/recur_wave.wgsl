@@ -17,8 +17,8 @@ struct Step {
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<uniform> step: Step;                              // dynamic offset
 @group(0) @binding(2) var<storage, read> gates_x: array<vec4f>;             // [chunk·B, G, H/4] of layer 0
-@group(0) @binding(3) var<storage, read> weight_ih: array<vec4f>;           // [L − 1] of [H, G, H/4]
-@group(0) @binding(4) var<storage, read> weight_hh: array<vec4f>;           // [L] of [H, G, H/4]
+@group(0) @binding(3) var<storage, read> weight_ih: array<Weight>;          // [L − 1] of [H, G, H/4]
+@group(0) @binding(4) var<storage, read> weight_hh: array<Weight>;          // [L] of [H, G, H/4]
 @group(0) @binding(5) var<storage, read> biases: array<vec4f>;              // [2L − 1] of [G, H/4]
 @group(0) @binding(6) var<storage, read> h_0: array<vec4f>;                 // [L] of [B, H/4]
 @group(0) @binding(7) var<storage, read> lengths: array<u32>;               // [B]
@@ -37,9 +37,14 @@ fn source_row(index: u32) -> vec4f {
     return y[index];
 }
 
-// vec4s from one part of a joined array to the next: parts begin at multiples of 256 bytes.
+// Elements from one part of a joined array to the next: parts begin at multiples of 256 bytes.
 fn stride(vecs: u32) -> u32 {
     return (vecs + 15u) / 16u * 16u;
+}
+
+fn weight_stride(vecs: u32) -> u32 {
+    let part = 256u / WEIGHT_BYTES;
+    return (vecs + part - 1u) / part * part;
 }
 
 // Where y of a layer begins.
@@ -50,13 +55,13 @@ fn y_of(layer: u32) -> u32 {
 // The 4×4 blocks of W_ih and W_hh for input group `k4`, from a layer's `w` on: columns are inputs.
 fn input_block(w: u32, columns: u32) -> mat4x4f {
     return mat4x4f(
-        weight_ih[w], weight_ih[w + columns], weight_ih[w + 2u * columns], weight_ih[w + 3u * columns],
+        weight_from(weight_ih[w]), weight_from(weight_ih[w + columns]), weight_from(weight_ih[w + 2u * columns]), weight_from(weight_ih[w + 3u * columns]),
     );
 }
 
 fn hidden_block(w: u32, columns: u32) -> mat4x4f {
     return mat4x4f(
-        weight_hh[w], weight_hh[w + columns], weight_hh[w + 2u * columns], weight_hh[w + 3u * columns],
+        weight_from(weight_hh[w]), weight_from(weight_hh[w + columns]), weight_from(weight_hh[w + 2u * columns]), weight_from(weight_hh[w + 3u * columns]),
     );
 }
 
@@ -71,7 +76,7 @@ fn main(@builtin(local_invocation_id) lane: vec3u, @builtin(workgroup_id) group:
     is_first = s == 0u;
     let is_reverse = reads_backwards(recur.reverse_mask, 0u);
     let columns = GATES * recur.units4;
-    let layer_weights = stride(recur.units4 * 4u * columns);
+    let layer_weights = weight_stride(recur.units4 * 4u * columns);
     let h_at = layer * recur.batch * recur.units4;
     let y_at = y_of(layer);
     let x_at = y_of(max(layer, 1u) - 1u);

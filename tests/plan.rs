@@ -1,6 +1,7 @@
 //! The planner, without a GPU: sizes, chunks, strategies, limits.
 
 use wgpu_rnn::cell::CellOptions;
+use wgpu_rnn::kernel::Precision;
 use wgpu_rnn::plan::{
     DeviceCaps, Grid, NetworkSpec, Op, Plan, PlanRequest, RunShape, steps_capacity,
 };
@@ -15,7 +16,7 @@ fn network(cell: Cell, input: usize, hidden: usize) -> NetworkSpec {
 }
 
 fn request(batch: usize, steps: usize, strategy: Strategy) -> PlanRequest {
-    PlanRequest { batch, steps, strategy, external: None }
+    PlanRequest { batch, steps, strategy, precision: Precision::F32, external: None }
 }
 
 fn full(batch: usize, steps: u32) -> RunShape {

@@ -6,7 +6,7 @@ use wgpu_rnn::cell::Cell;
 use wgpu_rnn::kernel::uniforms::{
     Activate, Block, Calibrate, Canary, CopyRows, Gemm, NormRows, Recur, Step,
 };
-use wgpu_rnn::kernel::{Access, Kernel, RowTile, Rules, Variant, cell_wgsl};
+use wgpu_rnn::kernel::{Access, Kernel, Precision, RowTile, Rules, Variant, cell_wgsl};
 use wgpu_rnn::wgpu::naga;
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -35,6 +35,9 @@ fn variants() -> Vec<Variant> {
                                 vec![("LANES", 8), ("SHARES", 2), ("SLICES", 1), ("UNITS", 16)];
                             variants.push(Variant { consts, ..variant.clone() });
                         }
+                        if spec.stores {
+                            variants.push(Variant { precision: Precision::F16, ..variant.clone() });
+                        }
                         variants.push(variant);
                     }
                 }
@@ -50,13 +53,16 @@ fn parse(variant: &Variant) -> Module {
 }
 
 #[test]
-fn every_kernel_validates_with_no_capability_but_shuffles() {
+fn every_kernel_validates_with_no_capability_but_what_it_names() {
     let variants = variants();
     assert!(variants.len() > 40, "the table lost rows: {}", variants.len());
     for variant in variants {
         let module = parse(&variant);
-        let capabilities =
-            if variant.shuffles() { Capabilities::SUBGROUP } else { Capabilities::empty() };
+        let mut capabilities = Capabilities::empty();
+        capabilities.set(Capabilities::SUBGROUP, variant.shuffles());
+        // Packing two f16 into a word: every wgpu device but old GL ones.
+        let is_half = variant.precision == Precision::F16;
+        capabilities.set(Capabilities::SHADER_FLOAT16_IN_FLOAT32, is_half);
         Validator::new(ValidationFlags::all(), capabilities)
             .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
             .subgroup_operations(naga::valid::SubgroupOperationSet::all())

@@ -15,5 +15,6 @@ fn advance(
     if (STATES == 2u) {
         cells[cell_at] = after[STATES - 1u];
     }
-    y[y_at] = without_padding(cell_output(after[0], after[STATES - 1u], d), unit, recur.units);
+    let output = cell_output(after[0], after[STATES - 1u], d);
+    y[y_at] = stored(without_padding(output, unit, recur.units));
 }

@@ -22,8 +22,8 @@ fn weight_block(d: u32, k4: u32, g: u32, unit: u32) -> mat4x4f {
     let columns = GATES * recur.units4;
     let w = (d * recur.state4 + k4) * 4u * columns + g * recur.units4 + unit;
     return mat4x4f(
-        weight_hh[w], weight_hh[w + columns],
-        weight_hh[w + 2u * columns], weight_hh[w + 3u * columns],
+        weight_from(weight_hh[w]), weight_from(weight_hh[w + columns]),
+        weight_from(weight_hh[w + 2u * columns]), weight_from(weight_hh[w + 3u * columns]),
     );
 }
 

@@ -60,7 +60,7 @@ impl Engine {
         let mut gpu = self.measurable()?.share();
         gpu.set_constants(constants)?;
         let reason = self.info().reason.clone();
-        Ok(Self::on(Target::Gpu(Box::new(gpu)), reason, self.shared.strategy))
+        Ok(Self::on(Target::Gpu(Box::new(gpu)), reason, self.shared.wishes))
     }
 
     /// Returns the speeds that the planner uses; `None` on the CPU path.

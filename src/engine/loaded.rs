@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use super::{Engine, count, run};
-use crate::batch::{Batch, Output, RunOptions};
+use super::{Engine, Wishes, count, run};
+use crate::batch::{Batch, Layout, Output, RunOptions};
 use crate::cpu::CpuModel;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Staging, Wait, Weights, Workspace};
+use crate::kernel::Precision;
 use crate::model::Model;
 use crate::plan::{NetworkSpec, Plan, PlanRequest};
 
@@ -45,8 +46,15 @@ enum Packed {
 impl LoadedModel {
     pub(super) fn new(engine: Engine, model: &Model) -> Result<Self> {
         let packed = match engine.gpu() {
+            None if engine.shared.wishes.precision != Precision::F32 => {
+                return Err(Error::unsupported(format!(
+                    "precision: expected f32 on the CPU path ({}), got {}",
+                    engine.info().reason,
+                    engine.shared.wishes.precision.name()
+                )));
+            }
             None => Packed::Cpu(CpuModel::new(model)),
-            Some(gpu) => Packed::Gpu(Weights::upload(gpu, model)?),
+            Some(gpu) => Packed::Gpu(Weights::upload(gpu, model, engine.shared.wishes.precision)?),
         };
         let inner = Loaded {
             network: NetworkSpec::from(model),
@@ -126,6 +134,17 @@ impl Loaded {
             (Some(gpu), Packed::Gpu(weights)) => Some((gpu, weights)),
             _ => None,
         }
+    }
+
+    /// Describes a run's shape as this engine's networks run.
+    pub(super) fn request(
+        &self,
+        batch: usize,
+        steps: usize,
+        external: Option<(Layout, Layout)>,
+    ) -> PlanRequest {
+        let Wishes { strategy, precision } = self.engine.shared.wishes;
+        PlanRequest { batch, steps, strategy, precision, external }
     }
 
     /// Returns the plan of a request, made at first use.

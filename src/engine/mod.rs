@@ -11,6 +11,7 @@ mod run;
 mod session;
 
 pub use crate::gpu::{AdapterReport, DeviceChoice, EngineOptions};
+pub use crate::kernel::Precision;
 pub use crate::plan::{Constants, ConstantsSource, Strategy};
 pub use loaded::LoadedModel;
 pub use session::{Session, SessionOptions};
@@ -71,10 +72,17 @@ enum Target {
     Gpu(Box<Gpu>),
 }
 
+/// How networks are to run.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wishes {
+    strategy: Strategy,
+    precision: Precision,
+}
+
 #[derive(Debug)]
 struct Shared {
     info: EngineInfo,
-    strategy: Strategy,
+    wishes: Wishes,
     target: Target,
     counts: Counts,
 }
@@ -100,15 +108,16 @@ impl Engine {
     /// `Device` when there is no such adapter (lists those there are), or it refuses; `Unsupported`
     /// when the adapter is below WebGPU's default limits.
     pub async fn with_options(options: &EngineOptions) -> Result<Self> {
+        let wishes = Wishes { strategy: options.strategy, precision: options.precision };
         match gpu::open(options).await? {
-            Found::NoHardware(reason) => Ok(Self::on(Target::Cpu, reason, options.strategy)),
-            Found::Gpu(gpu, reason) => Ok(Self::on(Target::Gpu(gpu), reason, options.strategy)),
+            Found::NoHardware(reason) => Ok(Self::on(Target::Cpu, reason, wishes)),
+            Found::Gpu(gpu, reason) => Ok(Self::on(Target::Gpu(gpu), reason, wishes)),
         }
     }
 
     /// Uses the CPU path: threads over sequences, f32.
     pub fn cpu() -> Self {
-        Self::on(Target::Cpu, "the CPU path was asked for".into(), Strategy::Auto)
+        Self::on(Target::Cpu, "the CPU path was asked for".into(), Wishes::default())
     }
 
     /// Borrows the device of an application.
@@ -146,7 +155,8 @@ impl Engine {
         }
         let gpu = Gpu::new(device, queue, info, options, false)?;
         let reason = "the application's own device".into();
-        Ok(Self::on(Target::Gpu(Box::new(gpu)), reason, options.strategy))
+        let wishes = Wishes { strategy: options.strategy, precision: options.precision };
+        Ok(Self::on(Target::Gpu(Box::new(gpu)), reason, wishes))
     }
 
     /// Returns the limits that a borrowed device must have; an embedder merges them into its own.
@@ -177,7 +187,7 @@ impl Engine {
         wgpu::Features::empty()
     }
 
-    fn on(target: Target, reason: String, strategy: Strategy) -> Self {
+    fn on(target: Target, reason: String, wishes: Wishes) -> Self {
         let info = match &target {
             Target::Cpu => EngineInfo {
                 name: "CPU".into(),
@@ -201,19 +211,28 @@ impl Engine {
             },
         };
         let counts = Counts::default();
-        Self { shared: Arc::new(Shared { info, strategy, target, counts }) }
+        Self { shared: Arc::new(Shared { info, wishes, target, counts }) }
     }
 
     /// Shares the device and picks another strategy; networks loaded from the result use it.
     #[must_use]
     pub fn with_strategy(&self, strategy: Strategy) -> Self {
-        match &self.shared.target {
-            Target::Cpu => Self::on(Target::Cpu, self.shared.info.reason.clone(), strategy),
-            Target::Gpu(gpu) => {
-                let target = Target::Gpu(Box::new(gpu.share()));
-                Self::on(target, self.shared.info.reason.clone(), strategy)
-            }
-        }
+        self.with_wishes(Wishes { strategy, ..self.shared.wishes })
+    }
+
+    /// Shares the device and stores weights and states in another precision; networks loaded from the
+    /// result do. The CPU path takes f32 only: [`Engine::load`] refuses others there.
+    #[must_use]
+    pub fn with_precision(&self, precision: Precision) -> Self {
+        self.with_wishes(Wishes { precision, ..self.shared.wishes })
+    }
+
+    fn with_wishes(&self, wishes: Wishes) -> Self {
+        let target = match &self.shared.target {
+            Target::Cpu => Target::Cpu,
+            Target::Gpu(gpu) => Target::Gpu(Box::new(gpu.share())),
+        };
+        Self::on(target, self.shared.info.reason.clone(), wishes)
     }
 
     /// Lists every adapter of this machine; empty where no driver answers or no wgpu backend is
@@ -241,7 +260,8 @@ impl Engine {
     ///
     /// # Errors
     /// `Limit` when one of its weights exceeds what the device can bind; `Device` when memory runs
-    /// out.
+    /// out; with [`Precision::F16`] `Weights` when one is beyond 65504 (names it), and `Unsupported` on
+    /// the CPU path.
     pub fn load(&self, model: &Model) -> Result<LoadedModel> {
         LoadedModel::new(self.clone(), model)
     }

@@ -12,6 +12,7 @@ use crate::batch::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, Wait, Workspace, encode, read_back};
+use crate::kernel::Precision;
 use crate::model::Direction;
 use crate::plan::{Plan, PlanRequest, RunShape, padded, steps_capacity};
 use crate::tensor::Tensor;
@@ -103,8 +104,7 @@ fn cut(loaded: &Loaded, gpu: &Gpu, batch: usize, steps: usize) -> Result<Cut> {
 
 /// Returns the plan that a run of `rows` sequences of up to `steps` steps uses.
 pub(super) fn plan(loaded: &Loaded, gpu: &Gpu, rows: usize, steps: usize) -> Result<Arc<Plan>> {
-    let strategy = loaded.engine.shared.strategy;
-    let exact = PlanRequest { batch: rows, steps, strategy, external: None };
+    let exact = loaded.request(rows, steps, None);
     let roomy = PlanRequest { steps: steps_capacity(steps), ..exact };
     match loaded.plan(gpu, roomy) {
         // The rounding may be what does not fit.
@@ -240,12 +240,23 @@ pub(super) fn write_states(
             gpu.queue.write_buffer(&workspace.buffers[id], 0, bytemuck::cast_slice(&packed));
         }
     };
+    let is_half = workspace.plan.request.precision == Precision::F16;
     for (index, buffers) in workspace.plan.layers.iter().enumerate() {
-        write(buffers.h_0, &states.h[index]);
+        if is_half {
+            let h = &states.h[index];
+            write(buffers.h_0, &Tensor::from_fn(h.shape(), |i| as_half(h.data()[i])));
+        } else {
+            write(buffers.h_0, &states.h[index]);
+        }
         if let (Some(id), Some(c)) = (buffers.c_0, &states.c[index]) {
             write(id, c);
         }
     }
+}
+
+/// Rounds a state to f16, as the device stores it.
+fn as_half(value: f32) -> f32 {
+    half::f16::from_f32(value).to_f32()
 }
 
 /// Calls `visit(place in [T, B], row of the batch, time step)` for every valid step of a part.

@@ -7,7 +7,7 @@ use super::{LoadedModel, count, run};
 use crate::batch::{Layout, States};
 use crate::error::{Error, Result};
 use crate::gpu::{External, Gpu, Wait, Weights, Workspace, encode, read_back};
-use crate::plan::{Plan, PlanRequest, RunShape};
+use crate::plan::{Plan, RunShape};
 
 /// The shape and habits of a [`Session`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +61,8 @@ impl LoadedModel {
                 "session: expected at least 1 sequence and 1 step, got B = {batch}, T = {steps}"
             )));
         }
-        let request = PlanRequest {
-            batch,
-            steps,
-            strategy: loaded.engine.shared.strategy,
-            external: Some((options.input_layout, options.output_layout)),
-        };
+        let layouts = (options.input_layout, options.output_layout);
+        let request = loaded.request(batch, steps, Some(layouts));
         let plan = loaded.plan(gpu, request)?;
         let workspace = loaded.take_workspace(gpu, &plan)?;
         let shape = RunShape::new(&vec![to_u32(steps); batch]);

@@ -1,5 +1,6 @@
 //! How a device is chosen and opened, and what is known of those that are there: plain data.
 
+use crate::kernel::Precision;
 use crate::plan::{Constants, Strategy};
 
 /// Which device computes.
@@ -38,6 +39,8 @@ pub struct EngineOptions {
     pub device: DeviceChoice,
     /// How the time loop runs on a GPU. Default: the planner picks.
     pub strategy: Strategy,
+    /// How weights and hidden states are stored on a GPU. Default: f32.
+    pub precision: Precision,
     /// Keeps wgpu's bounds and loop checks in our shaders, at the cost of speed. Default: on in debug
     /// builds, off in release builds; the tests run both.
     pub checked_shaders: Option<bool>,

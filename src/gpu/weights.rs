@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::Gpu;
 use super::pack::{self, Columns};
 use crate::error::{Error, Result};
+use crate::kernel::Precision;
 use crate::model::{DirectionWeights, Input, Layer, LayerSpec, Model};
 use crate::plan::{PART_ALIGN, WeightId, joins, padded, stacks};
 use crate::tensor::Tensor;
@@ -32,6 +33,7 @@ struct Upload<'a> {
     parts: HashMap<WeightId, Part>,
     stacks: Vec<Range<usize>>,
     waiting: HashMap<WeightId, Vec<f32>>,
+    precision: Precision,
 }
 
 impl Weights {
@@ -39,12 +41,13 @@ impl Weights {
     ///
     /// # Errors
     /// `Limit` when one exceeds what the device can bind; `Device` when memory runs out.
-    pub(crate) fn upload(gpu: &Gpu, model: &Model) -> Result<Self> {
+    pub(crate) fn upload(gpu: &Gpu, model: &Model, precision: Precision) -> Result<Self> {
         let layers: Vec<LayerSpec> = model.layers().iter().map(|l| l.spec().clone()).collect();
         let mut stacks = stacks(&layers);
         let most = gpu.caps.max_binding.min(gpu.caps.max_buffer);
         stacks.retain(|stack| joins(&layers[stack.clone()], most));
-        let mut upload = Upload { gpu, parts: HashMap::new(), stacks, waiting: HashMap::new() };
+        let mut upload =
+            Upload { gpu, parts: HashMap::new(), stacks, waiting: HashMap::new(), precision };
         gpu.scoped("weights", || {
             let mut columns = Columns::plain(model.input().spec().width());
             if let Input::Embedding { table } = model.input() {
@@ -83,6 +86,25 @@ impl Weights {
 }
 
 impl Upload<'_> {
+    /// Bytes of a value of a weight: matrices are stored in the precision asked for, the rest as f32.
+    fn value_bytes(&self, id: WeightId) -> u64 {
+        match id {
+            WeightId::InputWeight(_)
+            | WeightId::RecurWeight(_)
+            | WeightId::Projection(_)
+            | WeightId::HeadWeight
+            | WeightId::StackInput(_)
+            | WeightId::StackRecur(_) => self.precision.bytes().into(),
+            WeightId::InputBias(_)
+            | WeightId::RecurBias(_)
+            | WeightId::CellParams(_)
+            | WeightId::InputNorm(_)
+            | WeightId::StackBias(_)
+            | WeightId::Embedding
+            | WeightId::HeadBias => 4,
+        }
+    }
+
     /// Tells whether a weight is joined with those of its stack.
     fn waits(&self, id: WeightId) -> bool {
         let is_in = |index: usize, skip: usize| {
@@ -111,10 +133,11 @@ impl Upload<'_> {
         let mut places = Vec::new();
         for id in ids {
             let values = self.waiting.remove(&id).unwrap_or_default();
-            let at = joined.len() as u64 * 4;
-            places.push((id, at, values.len() as u64 * 4));
+            let value_bytes = self.value_bytes(whole);
+            let at = joined.len() as u64 * value_bytes;
+            places.push((id, at, values.len() as u64 * value_bytes));
             joined.extend(&values);
-            let align = usize::try_from(PART_ALIGN / 4).unwrap_or(64);
+            let align = usize::try_from(PART_ALIGN / value_bytes).unwrap_or(64);
             joined.resize(joined.len().next_multiple_of(align), 0.0);
         }
         self.put(whole, joined)?;
@@ -172,7 +195,13 @@ impl Upload<'_> {
     }
 
     fn put(&mut self, id: WeightId, values: Vec<f32>) -> Result<()> {
-        let bytes: &[u8] = bytemuck::cast_slice(&values);
+        let packed;
+        let bytes: &[u8] = if self.value_bytes(id) == 2 {
+            packed = half_bits(id, &values)?;
+            bytemuck::cast_slice(&packed)
+        } else {
+            bytemuck::cast_slice(&values)
+        };
         let most = self.gpu.caps.max_binding.min(self.gpu.caps.max_buffer);
         if bytes.len() as u64 > most {
             return Err(Error::limit(format!(
@@ -190,6 +219,21 @@ impl Upload<'_> {
         self.parts.insert(id, Part { buffer, at: 0, bytes });
         Ok(())
     }
+}
+
+/// Rounds weights to f16.
+///
+/// # Errors
+/// `Weights` when a finite one becomes infinite.
+fn half_bits(id: WeightId, values: &[f32]) -> Result<Vec<u16>> {
+    let halves: Vec<half::f16> = values.iter().map(|v| half::f16::from_f32(*v)).collect();
+    let beyond = values.iter().zip(&halves).find(|(v, half)| v.is_finite() && !half.is_finite());
+    if let Some((value, _)) = beyond {
+        return Err(Error::weights(format!(
+            "{id:?}: expected magnitudes of at most 65504 for f16, got {value:e} (use precision f32)"
+        )));
+    }
+    Ok(halves.into_iter().map(half::f16::to_bits).collect())
 }
 
 /// A gathered table has one row per token: the padding rows between directions go.

@@ -86,6 +86,7 @@ const fn row(
         takes_cell: false,
         takes_rows: false,
         shuffles: false,
+        stores: false,
         rules: Rules::None,
         bindings,
         overrides: &[],

@@ -52,6 +52,8 @@ pub struct KernelSpec {
     /// Whether it exchanges values between the lanes of a subgroup, which needs the device's
     /// `SUBGROUP` feature; a kernel that can do without has LANES = 1 then.
     pub shuffles: bool,
+    /// Whether it reads weights, or states of its own: `lib/precision32` or `16` belongs to it.
+    pub stores: bool,
     /// Which rules of the cell belong to it.
     pub rules: Rules,
     /// Bindings of group 0 in order.
@@ -134,6 +136,7 @@ const RESET_BEFORE_SPEC: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: true,
     shuffles: false,
+    stores: true,
     rules: Rules::Either,
     bindings: RECUR_STEP_BINDINGS,
     overrides: &["WG_X", "WG_Y"],
@@ -219,6 +222,7 @@ const GEMM: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: true,
     shuffles: false,
+    stores: true,
     rules: Rules::None,
     bindings: &[
         ("gemm", Uniform),
@@ -241,6 +245,7 @@ const ONE_HOT: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: false,
     shuffles: false,
+    stores: true,
     rules: Rules::None,
     bindings: &[
         ("gemm", Uniform),
@@ -262,6 +267,7 @@ const RECUR_STEP: KernelSpec = KernelSpec {
     takes_cell: true,
     takes_rows: true,
     shuffles: false,
+    stores: true,
     rules: Rules::Either,
     bindings: RECUR_STEP_BINDINGS,
     overrides: &["WG_X", "WG_Y", "PROJECTED"],
@@ -276,6 +282,7 @@ const RECUR_PROJECT: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: true,
     shuffles: false,
+    stores: true,
     rules: Rules::None,
     bindings: &[
         ("recur", Uniform),
@@ -297,6 +304,7 @@ const RECUR_RESIDENT: KernelSpec = KernelSpec {
     takes_cell: true,
     takes_rows: true,
     shuffles: false,
+    stores: true,
     rules: Rules::Either,
     bindings: &[
         ("recur", Uniform),
@@ -321,6 +329,7 @@ const RECUR_TILE: KernelSpec = KernelSpec {
     takes_cell: true,
     takes_rows: true,
     shuffles: true,
+    stores: true,
     rules: Rules::Either,
     bindings: RECUR_STEP_BINDINGS,
     overrides: &[],
@@ -385,6 +394,7 @@ const NORM_ROWS: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: false,
     shuffles: false,
+    stores: false,
     rules: Rules::None,
     bindings: &[("norm", Uniform), ("scales", Read), ("lengths", Read), ("gates_x", ReadWrite)],
     overrides: &[],
@@ -399,6 +409,7 @@ const RECUR_NORM: KernelSpec = KernelSpec {
     takes_cell: true,
     takes_rows: true,
     shuffles: false,
+    stores: true,
     rules: Rules::Custom,
     bindings: RECUR_STEP_BINDINGS,
     overrides: &["WG_X", "WG_Y"],
@@ -413,6 +424,7 @@ const FINAL_STATES: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: false,
     shuffles: false,
+    stores: false,
     rules: Rules::None,
     bindings: &[
         ("recur", Uniform),
@@ -433,6 +445,7 @@ const ACTIVATE: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: false,
     shuffles: false,
+    stores: false,
     rules: Rules::None,
     bindings: &[("shape", Uniform), ("values", ReadWrite)],
     overrides: &["KIND"],
@@ -447,6 +460,7 @@ const COPY_ROWS: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: false,
     shuffles: false,
+    stores: false,
     rules: Rules::None,
     bindings: &[("rows", Uniform), ("source", Read), ("lengths", Read), ("target_rows", ReadWrite)],
     overrides: &[],
@@ -461,6 +475,7 @@ const LOOP_CANARY: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: false,
     shuffles: false,
+    stores: false,
     rules: Rules::None,
     bindings: &[("canary", Uniform), ("reached", ReadWrite)],
     overrides: &[],
@@ -519,6 +534,50 @@ impl RowTile {
     }
 }
 
+/// How weights and hidden states are stored. Sums, gates and cell states are f32 always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Precision {
+    /// f32.
+    #[default]
+    F32,
+    /// f16 of IEEE 754, two to a word: half the bytes of weights, and hidden states rounded to 11
+    /// significant bits after every step. Weights beyond 65504 are refused.
+    F16,
+}
+
+impl Precision {
+    /// Every precision.
+    pub const ALL: [Self; 2] = [Self::F32, Self::F16];
+
+    /// Returns the name used on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+
+    /// Returns the precision of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|precision| precision.name() == name)
+    }
+
+    /// Returns the bytes of a value.
+    pub const fn bytes(self) -> u32 {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    const fn wgsl(self) -> &'static str {
+        match self {
+            Self::F32 => include_str!("../../shaders/lib/precision32.wgsl"),
+            Self::F16 => include_str!("../../shaders/lib/precision16.wgsl"),
+        }
+    }
+}
+
 /// Overrides of `lib/custom`: the functions of both directions, and which options are on.
 pub const CUSTOM_OVERRIDES: [&str; 2] = ["FUNCTIONS", "OPTIONS"];
 
@@ -533,6 +592,8 @@ pub struct Variant {
     pub rows: Option<RowTile>,
     /// Whether the cell has options: `lib/custom` in place of `lib/own`.
     pub custom: bool,
+    /// How weights and states are stored, for kernels that read them; else f32.
+    pub precision: Precision,
     /// Values of overrides.
     pub overrides: Vec<(&'static str, u32)>,
     /// Values of the sizes in the text.
@@ -543,7 +604,15 @@ impl Variant {
     /// Names a kernel without cell, rows and overrides.
     pub fn of(kernel: Kernel) -> Self {
         let consts = kernel.spec().consts.to_vec();
-        Self { kernel, cell: None, rows: None, custom: false, overrides: Vec::new(), consts }
+        Self {
+            kernel,
+            cell: None,
+            rows: None,
+            custom: false,
+            precision: Precision::F32,
+            overrides: Vec::new(),
+            consts,
+        }
     }
 
     /// Returns the value of an override, where it is set.
@@ -577,6 +646,9 @@ impl Variant {
         }
         if self.kernel == Kernel::RecurStationary {
             parts.push(if self.shuffles() { TOGETHER } else { ALONE });
+        }
+        if spec.stores {
+            parts.push(self.precision.wgsl());
         }
         match (spec.rules, self.custom) {
             (Rules::Either, false) => parts.push(OWN),
@@ -618,6 +690,9 @@ impl std::fmt::Display for Variant {
         }
         if let Some(rows) = self.rows {
             write!(f, " rows={}", rows.rows())?;
+        }
+        if self.precision == Precision::F16 {
+            f.write_str(" f16")?;
         }
         for (name, value) in self.overrides.iter().chain(&self.consts) {
             write!(f, " {name}={value}")?;

@@ -2,6 +2,7 @@
 //!
 //! `layer` adds the recurrent layers, `output` what follows them.
 
+use super::strategy::Ask;
 use super::*;
 use crate::kernel::uniforms::CopyRows;
 
@@ -60,8 +61,8 @@ impl<'a> Builder<'a> {
             output,
             choices: Vec::new(),
         };
-        let layers = &network.layers;
-        let choices = strategy::choose_all(layers, (batch, steps), caps, request.strategy)?;
+        let ask = Ask { batch, steps, strategy: request.strategy, precision: request.precision };
+        let choices = strategy::choose_all(&network.layers, ask, caps)?;
         Ok(Self { network, caps, batch, steps, choices, plan })
     }
 
@@ -139,10 +140,13 @@ impl<'a> Builder<'a> {
 
     pub(super) fn call<B: Block>(
         &mut self,
-        variant: Variant,
+        mut variant: Variant,
         slots: Vec<Slot>,
         block: &B,
     ) -> Result<usize> {
+        if variant.kernel.spec().stores {
+            variant.precision = self.plan.request.precision;
+        }
         let align = usize::try_from(self.caps.uniform_align).unwrap_or(256).max(16);
         let start = self.plan.uniforms.len().next_multiple_of(align);
         self.plan.uniforms.resize(start, 0);

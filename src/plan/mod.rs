@@ -32,7 +32,7 @@ pub(crate) use wave::{PART_ALIGN, joins, stacks};
 use crate::batch::Layout;
 use crate::error::{Error, Result};
 use crate::kernel::uniforms::Block;
-use crate::kernel::{Kernel, RowTile, Rules, Variant};
+use crate::kernel::{Kernel, Precision, RowTile, Rules, Variant};
 use crate::model::{Activation, HeadSpec, HeadSteps, InputSpec, LayerSpec, Model};
 
 /// A network without its weights.
@@ -65,6 +65,8 @@ pub struct PlanRequest {
     pub steps: usize,
     /// Which driver.
     pub strategy: Strategy,
+    /// How weights and states are stored.
+    pub precision: Precision,
     /// Layouts of the caller's own buffers (input, output); `None` when the engine uploads and reads
     /// back.
     pub external: Option<(Layout, Layout)>,

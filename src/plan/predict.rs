@@ -12,7 +12,7 @@
 
 use super::caps::DeviceCaps;
 use super::stationary::StationaryShape;
-use super::strategy::{LayerChoice, Strategy};
+use super::strategy::{Ask, LayerChoice, Strategy};
 use super::tile::TileShape;
 use crate::model::LayerSpec;
 
@@ -34,22 +34,22 @@ const BLOCK_FLOPS: f64 = 32.0;
 /// Returns the predicted seconds of one time step, every row running.
 pub(super) fn step_seconds(
     spec: &LayerSpec,
-    batch: u32,
+    ask: Ask,
     caps: &DeviceCaps,
     choice: &LayerChoice,
 ) -> f64 {
-    seconds(&load(spec, batch, caps, choice), caps)
+    seconds(&load(spec, ask, caps, choice), caps)
 }
 
 /// Returns the predicted seconds of a diagonal of `layers` layers, every row running.
 pub(super) fn diagonal_seconds(
     spec: &LayerSpec,
     layers: usize,
-    batch: u32,
+    ask: Ask,
     caps: &DeviceCaps,
     choice: &LayerChoice,
 ) -> f64 {
-    let sizes = Sizes::new(spec, batch, choice);
+    let sizes = Sizes::new(spec, ask, choice);
     let sizes = Sizes { tiles: sizes.tiles * count(layers), ..sizes };
     seconds(&split_load(&sizes, caps, choice, 2.0), caps)
 }
@@ -84,10 +84,12 @@ struct Sizes {
     directions: f64,
     /// Tiles of sequences, over all directions.
     tiles: f64,
+    /// vec4s of a 4×4 block of weights.
+    block: f64,
 }
 
 impl Sizes {
-    fn new(spec: &LayerSpec, batch: u32, choice: &LayerChoice) -> Self {
+    fn new(spec: &LayerSpec, ask: Ask, choice: &LayerChoice) -> Self {
         let directions = count(spec.direction.count());
         Self {
             gates: count(spec.cell.gates()),
@@ -95,7 +97,8 @@ impl Sizes {
             state4: count(spec.state_size().div_ceil(4)),
             rows: f64::from(choice.rows.rows()),
             directions,
-            tiles: f64::from(batch.div_ceil(choice.tile_rows())) * directions,
+            tiles: f64::from(ask.batch.div_ceil(choice.tile_rows())) * directions,
+            block: f64::from(ask.precision.bytes()),
         }
     }
 
@@ -105,8 +108,8 @@ impl Sizes {
     }
 }
 
-fn load(spec: &LayerSpec, batch: u32, caps: &DeviceCaps, choice: &LayerChoice) -> Load {
-    let sizes = Sizes::new(spec, batch, choice);
+fn load(spec: &LayerSpec, ask: Ask, caps: &DeviceCaps, choice: &LayerChoice) -> Load {
+    let sizes = Sizes::new(spec, ask, choice);
     match (choice.tile, choice.stationary) {
         (Some(tile), _) => tile_load(&sizes, caps, choice, tile),
         (None, Some(shape)) => stationary_load(&sizes, caps, shape),
@@ -114,7 +117,7 @@ fn load(spec: &LayerSpec, batch: u32, caps: &DeviceCaps, choice: &LayerChoice) -
             split_load(&sizes, caps, choice, 1.0)
         }
         (None, None) => {
-            let row_tiles = f64::from(batch.div_ceil(choice.rows.rows())) * sizes.directions;
+            let row_tiles = f64::from(ask.batch.div_ceil(choice.rows.rows())) * sizes.directions;
             direct_load(&sizes, spec, caps, choice, row_tiles)
         }
     }
@@ -129,7 +132,7 @@ const fn shared(caps: &DeviceCaps) -> f64 {
 fn split_load(sizes: &Sizes, caps: &DeviceCaps, choice: &LayerChoice, products: f64) -> Load {
     let [along_units, slices] = choice.workgroup.map(f64::from);
     let invocations = sizes.units4 * sizes.tiles;
-    let product = sizes.state4 * (4.0 * sizes.gates + sizes.rows * shared(caps));
+    let product = sizes.state4 * (sizes.block * sizes.gates + sizes.rows * shared(caps));
     let handed = (slices - 1.0) * sizes.gates * sizes.rows * 2.0;
     let each = products * (product + handed) + sizes.rows * sizes.update();
     Load {
@@ -153,7 +156,8 @@ fn tile_load(sizes: &Sizes, caps: &DeviceCaps, choice: &LayerChoice, tile: TileS
     Load {
         groups: parts * sizes.tiles,
         flops: blocks * row_count * BLOCK_FLOPS,
-        bytes: VEC * (blocks * 4.0 + inputs + invocations * columns * row_count * sizes.update()),
+        bytes: VEC
+            * (blocks * sizes.block + inputs + invocations * columns * row_count * sizes.update()),
         wait: if is_step { caps.constants.dispatch } else { caps.constants.barrier },
     }
 }
@@ -188,7 +192,7 @@ fn direct_load(
     let dispatches = if has_second { 2.0 } else { 1.0 };
     let [along_units, along_rows] = choice.workgroup.map(f64::from);
     let parts = if is_resident { 1.0 } else { (sizes.units4 / along_units).ceil() };
-    let each = sizes.state4 * (4.0 * sizes.gates + sizes.rows * shared(caps))
+    let each = sizes.state4 * (sizes.block * sizes.gates + sizes.rows * shared(caps))
         + sizes.rows * sizes.update();
     Load {
         groups: (row_tiles / along_rows).ceil() * parts,
@@ -206,11 +210,27 @@ fn direct_load(
 mod tests {
     use super::*;
     use crate::cell::Cell;
+    use crate::kernel::Precision;
     use crate::plan::strategy::choose;
+
+    fn ask(batch: u32, strategy: Strategy) -> Ask {
+        Ask { batch, steps: 100, strategy, precision: Precision::F32 }
+    }
+
+    #[test]
+    fn half_the_weight_bytes_take_less_time_where_they_decide() {
+        let caps = DeviceCaps::webgpu_default();
+        let spec = LayerSpec::new(Cell::Lstm, 1024).input(64);
+        let seconds = |precision| {
+            let ask = Ask { precision, ..ask(1, Strategy::StepSplit) };
+            choose(&spec, ask, &caps).expect("takes the layer").step_seconds
+        };
+        assert!(seconds(Precision::F16) < 0.7 * seconds(Precision::F32));
+    }
 
     fn seconds(caps: &DeviceCaps, hidden: usize, batch: u32, strategy: Strategy) -> f64 {
         let spec = LayerSpec::new(Cell::RnnTanh, hidden).input(hidden);
-        choose(&spec, (batch, 100), caps, strategy).expect("takes the layer").step_seconds
+        choose(&spec, ask(batch, strategy), caps).expect("takes the layer").step_seconds
     }
 
     #[test]
@@ -231,7 +251,7 @@ mod tests {
         let mut caps = DeviceCaps::webgpu_default();
         let choice = |caps: &DeviceCaps| {
             let spec = LayerSpec::new(Cell::Lstm, 300).input(64);
-            choose(&spec, (4, 100), caps, Strategy::Auto).expect("takes the layer").strategy
+            choose(&spec, ask(4, Strategy::Auto), caps).expect("takes the layer").strategy
         };
         caps.constants.dispatch = 1.0;
         assert_ne!(choice(&caps), Strategy::StepPerDispatch);

@@ -9,7 +9,7 @@ use super::stationary::{self, StationaryShape};
 use super::tile::{self, TileShape};
 use super::{ceil_div, to_u32, wave};
 use crate::error::{Error, Result};
-use crate::kernel::RowTile;
+use crate::kernel::{Precision, RowTile};
 use crate::model::LayerSpec;
 
 /// How the time loop runs on a GPU.
@@ -143,26 +143,34 @@ const FEW_THREADS: u64 = 16_384;
 /// Seconds of a run from which a software adapter compiles a driver that takes it a second or two.
 pub(super) const WORTH_COMPILING: f64 = 5e-3;
 
+/// What the planner is asked to run layers with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    pub(super) batch: u32,
+    pub(super) steps: u32,
+    pub(super) strategy: Strategy,
+    pub(super) precision: Precision,
+}
+
 /// Picks the drivers of a network's layers: those that were asked for, or those with the least predicted
 /// time.
 ///
 /// # Errors
-/// `Unsupported` when `wanted` names a strategy that a layer or the device refuses.
+/// `Unsupported` when the ask names a strategy that a layer or the device refuses.
 pub(super) fn choose_all(
     layers: &[LayerSpec],
-    shape: (u32, u32),
+    ask: Ask,
     caps: &DeviceCaps,
-    wanted: Strategy,
 ) -> Result<Vec<LayerChoice>> {
     let stacks = wave::stacks(layers);
-    if wanted == Strategy::Wavefront {
-        return wanted_wave(layers, &stacks, shape.0, caps);
+    if ask.strategy == Strategy::Wavefront {
+        return wanted_wave(layers, &stacks, ask, caps);
     }
     let mut choices =
-        layers.iter().map(|spec| choose(spec, shape, caps, wanted)).collect::<Result<Vec<_>>>()?;
-    if wanted == Strategy::Auto {
+        layers.iter().map(|spec| choose(spec, ask, caps)).collect::<Result<Vec<_>>>()?;
+    if ask.strategy == Strategy::Auto {
         for stack in stacks {
-            wave::consider(&layers[stack.clone()], &mut choices[stack], shape, caps);
+            wave::consider(&layers[stack.clone()], &mut choices[stack], ask, caps);
         }
     }
     Ok(choices)
@@ -172,7 +180,7 @@ pub(super) fn choose_all(
 fn wanted_wave(
     layers: &[LayerSpec],
     stacks: &[Range<usize>],
-    batch: u32,
+    ask: Ask,
     caps: &DeviceCaps,
 ) -> Result<Vec<LayerChoice>> {
     let refuse =
@@ -182,7 +190,7 @@ fn wanted_wave(
     }
     let mut choices = Vec::new();
     for stack in stacks {
-        let choice = wave::choice(&layers[stack.clone()], batch, caps).map_err(refuse)?;
+        let choice = wave::choice(&layers[stack.clone()], ask, caps).map_err(refuse)?;
         let choice = LayerChoice { reason: "wavefront: asked for".into(), ..choice };
         choices.extend(stack.clone().map(|_| choice.clone()));
     }
@@ -192,15 +200,11 @@ fn wanted_wave(
 /// Picks the driver of a layer: the one that was asked for, or the one with the least predicted time.
 ///
 /// # Errors
-/// `Unsupported` when `wanted` names a strategy that this layer or device refuses.
-pub(super) fn choose(
-    spec: &LayerSpec,
-    (batch, steps): (u32, u32),
-    caps: &DeviceCaps,
-    wanted: Strategy,
-) -> Result<LayerChoice> {
+/// `Unsupported` when the ask names a strategy that this layer or device refuses.
+pub(super) fn choose(spec: &LayerSpec, ask: Ask, caps: &DeviceCaps) -> Result<LayerChoice> {
+    let wanted = ask.strategy;
     if wanted != Strategy::Auto {
-        return match shape(spec, batch, caps, wanted) {
+        return match shape(spec, ask, caps, wanted) {
             Ok(choice) => {
                 Ok(LayerChoice { reason: format!("{}: asked for", wanted.name()), ..choice })
             }
@@ -213,7 +217,7 @@ pub(super) fn choose(
     let mut refused = Vec::new();
     let own = Strategy::DRIVERS.into_iter().filter(|s| *s != Strategy::Wavefront);
     for strategy in own {
-        match shape(spec, batch, caps, strategy) {
+        match shape(spec, ask, caps, strategy) {
             Ok(choice) => candidates.push(choice),
             Err(refusal) => refused.push(format!("{} needs {refusal}", strategy.name())),
         }
@@ -222,7 +226,7 @@ pub(super) fn choose(
     let quick = |choice: &LayerChoice| choice.strategy.compiles_fast();
     if caps.is_software
         && let Some(least) = candidates.iter().find(|choice| quick(choice)).map(|c| c.step_seconds)
-        && least * f64::from(steps) < WORTH_COMPILING
+        && least * f64::from(ask.steps) < WORTH_COMPILING
     {
         candidates.retain(quick);
         refused.push(format!(
@@ -253,21 +257,22 @@ pub(super) fn duration(seconds: f64) -> String {
 /// Shapes the driver of a strategy for a layer with its predicted time, or says what it would need.
 fn shape(
     spec: &LayerSpec,
-    batch: u32,
+    ask: Ask,
     caps: &DeviceCaps,
     strategy: Strategy,
 ) -> std::result::Result<LayerChoice, String> {
+    let batch = ask.batch;
     let choice = match strategy {
         Strategy::Auto | Strategy::StepPerDispatch => {
             step(spec, batch, caps).map_err(|e| e.to_string())
         }
-        Strategy::Resident => resident(spec, batch, caps),
+        Strategy::Resident => resident(spec, ask, caps),
         Strategy::StepTile | Strategy::ResidentTile => tile(spec, batch, caps, strategy),
         Strategy::Stationary => stationary(spec, batch, caps),
         Strategy::StepSplit => plain_pointwise(spec).and_then(|()| split::layer(spec, batch, caps)),
         Strategy::Wavefront => Err(wave::NEEDS.into()),
     }?;
-    let step_seconds = predict::step_seconds(spec, batch, caps, &choice);
+    let step_seconds = predict::step_seconds(spec, ask, caps, &choice);
     Ok(LayerChoice { step_seconds, ..choice })
 }
 
@@ -355,13 +360,14 @@ pub(super) fn tile_for(batch: u32) -> RowTile {
 /// Shapes the resident driver for a layer, or says what it would need.
 fn resident(
     spec: &LayerSpec,
-    batch: u32,
+    ask: Ask,
     caps: &DeviceCaps,
 ) -> std::result::Result<LayerChoice, String> {
     plain_pointwise(spec)?;
     let units4 = padded4(spec.hidden_size).map_err(|e| e.to_string())?;
-    // Two copies of h, 16 bytes per vec4.
-    let row_bytes = u64::from(units4) * 32;
+    let batch = ask.batch;
+    // Two copies of h.
+    let row_bytes = u64::from(units4) * u64::from(8 * ask.precision.bytes());
     let fitting = u64::from(caps.workgroup_storage) / row_bytes;
     if fitting == 0 {
         return Err(format!(

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::builder::{Builder, Rows, axis};
 use super::layer::{recurrent, reverse_mask, step_flops};
-use super::strategy::{self, LayerChoice, Strategy, padded4};
+use super::strategy::{self, Ask, LayerChoice, Strategy, padded4};
 use super::*;
 use crate::kernel::uniforms::Recur;
 
@@ -58,7 +58,7 @@ pub(crate) fn joins(layers: &[LayerSpec], most: u64) -> bool {
 /// Shapes the wavefront over a stack with the predicted time of a diagonal, or says what it would need.
 pub(super) fn choice(
     layers: &[LayerSpec],
-    batch: u32,
+    ask: Ask,
     caps: &DeviceCaps,
 ) -> std::result::Result<LayerChoice, String> {
     let spec = layers.first().ok_or(NEEDS)?;
@@ -67,13 +67,13 @@ pub(super) fn choice(
         return Err(format!("joined weights of at most {most} bytes"));
     }
     let words = |e: Error| e.to_string();
-    let (rows, split) = split::shape(spec, batch, caps).map_err(words)?;
+    let (rows, split) = split::shape(spec, ask.batch, caps).map_err(words)?;
     // Many rows fill the device without a split.
-    let is_split = batch <= 4;
+    let is_split = ask.batch <= 4;
     let plain = [padded4(spec.hidden_size).map_err(words)?.next_power_of_two().min(64), 1];
     let workgroup = if is_split { split } else { plain };
     let choice = LayerChoice::new(Strategy::Wavefront, rows, 1, workgroup);
-    let step_seconds = predict::diagonal_seconds(spec, layers.len(), batch, caps, &choice);
+    let step_seconds = predict::diagonal_seconds(spec, layers.len(), ask, caps, &choice);
     Ok(LayerChoice { step_seconds, ..choice })
 }
 
@@ -89,10 +89,11 @@ fn y_bytes(spec: &LayerSpec, layers: usize, batch: u32, steps: u32) -> Option<u6
 pub(super) fn consider(
     layers: &[LayerSpec],
     choices: &mut [LayerChoice],
-    (batch, steps): (u32, u32),
+    ask: Ask,
     caps: &DeviceCaps,
 ) {
-    let wave = match choice(layers, batch, caps) {
+    let (batch, steps) = (ask.batch, ask.steps);
+    let wave = match choice(layers, ask, caps) {
         Ok(wave) => wave,
         Err(refusal) => {
             choices
@@ -307,7 +308,9 @@ mod tests {
         let layers = [layer(Cell::Lstm, 1024), layer(Cell::Lstm, 1024), layer(Cell::Lstm, 1024)];
         caps.constants.dispatch = 1e-4;
         let choices = |caps: &DeviceCaps| {
-            strategy::choose_all(&layers, (1, 100), caps, Strategy::Auto).expect("takes the layers")
+            let precision = Precision::F32;
+            let ask = Ask { batch: 1, steps: 100, strategy: Strategy::Auto, precision };
+            strategy::choose_all(&layers, ask, caps).expect("takes the layers")
         };
         let names =
             |choices: &[LayerChoice]| choices.iter().map(|c| c.strategy).collect::<Vec<_>>();
@@ -324,7 +327,9 @@ mod tests {
     fn a_wavefront_that_was_asked_for_refuses_single_layers() {
         let caps = DeviceCaps::webgpu_default();
         let layers = [layer(Cell::Lstm, 8), layer(Cell::Gru, 8)];
-        let error = strategy::choose_all(&layers, (1, 10), &caps, Strategy::Wavefront);
+        let (strategy, precision) = (Strategy::Wavefront, Precision::F32);
+        let ask = Ask { batch: 1, steps: 10, strategy, precision };
+        let error = strategy::choose_all(&layers, ask, &caps);
         let error = error.expect_err("no stack").to_string();
         assert!(error.contains("two or more equal layers"), "{error}");
     }
