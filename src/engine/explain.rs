@@ -37,6 +37,7 @@ impl LoadedModel {
             return Ok(text);
         };
         let plan = run::plan(loaded, gpu, batch, steps)?;
+        let _ = writeln!(text, "precision   {}", plan.request.precision.name());
         for (index, (choice, spec)) in plan.choices.iter().zip(&loaded.network.layers).enumerate() {
             let _ = writeln!(
                 text,

@@ -227,6 +227,11 @@ impl Engine {
         self.with_wishes(Wishes { precision, ..self.shared.wishes })
     }
 
+    /// Returns how networks that are loaded on it store weights and states.
+    pub fn precision(&self) -> Precision {
+        self.shared.wishes.precision
+    }
+
     fn with_wishes(&self, wishes: Wishes) -> Self {
         let target = match &self.shared.target {
             Target::Cpu => Target::Cpu,

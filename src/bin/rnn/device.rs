@@ -1,7 +1,7 @@
 //! The choice of the device that several subcommands share.
 
 use clap::Args;
-use wgpu_rnn::{DeviceChoice, Engine, EngineInfo, EngineOptions, Strategy};
+use wgpu_rnn::{DeviceChoice, Engine, EngineInfo, EngineOptions, Precision, Strategy};
 
 use crate::calibration::{self, Key};
 use crate::failure::{Failure, Result};
@@ -52,6 +52,36 @@ impl DeviceArgs {
         }
         Ok(engine)
     }
+}
+
+/// The option of how weights are stored.
+#[derive(Args, Debug, Clone, Copy)]
+pub(crate) struct PrecisionArgs {
+    /// How weights and hidden states are stored on a GPU; sums are f32 always. f16 halves the bytes of
+    /// weights and rounds states to 11 significant bits (three decimal digits)
+    #[arg(long, value_name = "f32|f16", default_value = "f32", value_parser = parse_precision)]
+    pub(crate) precision: Precision,
+}
+
+impl PrecisionArgs {
+    /// Gives the engine this precision.
+    ///
+    /// # Errors
+    /// Usage when it is not f32 and a CPU was taken.
+    pub(crate) fn apply(self, engine: Engine) -> Result<Engine> {
+        if engine.info().is_cpu_path && self.precision != Precision::F32 {
+            return Err(Failure::usage(format!(
+                "--precision {}: expected a GPU, got the CPU path ({})",
+                self.precision.name(),
+                engine.info().reason
+            )));
+        }
+        Ok(engine.with_precision(self.precision))
+    }
+}
+
+fn parse_precision(text: &str) -> Result<Precision, String> {
+    Precision::from_name(text).ok_or_else(|| "expected f32 or f16".to_owned())
 }
 
 /// Gives the engine what `rnn calibrate` measured on its device, where it did.

@@ -10,7 +10,7 @@ use wgpu_rnn::{LayerSpec, Model, Strategy};
 
 use crate::args::{ModelArgs, ModelFile};
 use crate::describe;
-use crate::device::DeviceArgs;
+use crate::device::{DeviceArgs, PrecisionArgs};
 use crate::failure::Result;
 use crate::print;
 use crate::report::Reporter;
@@ -33,6 +33,9 @@ pub(crate) struct InspectArgs {
 
     #[command(flatten)]
     device: DeviceArgs,
+
+    #[command(flatten)]
+    precision: PrecisionArgs,
 
     /// Print JSON
     #[arg(long)]
@@ -60,7 +63,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     let reporter = Reporter::new(args.quiet);
     let file = args.model.load_file(&reporter)?;
     let model = file.model();
-    let engine = args.device.open(Strategy::Auto, &reporter)?;
+    let engine = args.precision.apply(args.device.open(Strategy::Auto, &reporter)?)?;
     let (batch, steps) = args.shape;
     let plan = engine.load(model)?.explain(batch, steps)?;
     if args.json {

@@ -7,7 +7,7 @@ use wgpu_rnn::{Layout, Strategy};
 
 use crate::args::{ModelArgs, parse_positive, parse_strategy};
 use crate::data::{identity, read, write};
-use crate::device::DeviceArgs;
+use crate::device::{DeviceArgs, PrecisionArgs};
 use crate::failure::{Failure, Result};
 
 /// Run a network over a data file.
@@ -68,6 +68,9 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(super) device: DeviceArgs,
+
+    #[command(flatten)]
+    pub(super) precision: PrecisionArgs,
 
     /// How the time loop runs on a GPU
     #[arg(long, default_value = "auto", value_parser = parse_strategy,

@@ -37,7 +37,7 @@ pub(super) fn run(
     let batch = graph.batch(&inputs.arrays).map_err(in_file)?;
     let draft = |path: &Option<std::path::PathBuf>| path.as_deref().map(Draft::create).transpose();
     let (output, states) = (draft(&args.output)?, draft(&args.states)?);
-    let engine = args.device.open(args.strategy(), &reporter)?;
+    let engine = args.precision.apply(args.device.open(args.strategy(), &reporter)?)?;
     let loaded = engine.load(graph.model())?;
     reporter.start(Some(batch.batch_size()));
     let computed = loaded.run_blocking_with(&batch, &graph.run_options())?;

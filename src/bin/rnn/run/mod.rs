@@ -94,7 +94,7 @@ fn run_network(
     let initial = initial(args, model, &mut opened)?;
     check_single(args, forecast, known_sequences(&opened)).map_err(Failure::Usage)?;
     let mut outputs = Outputs::open(args, model, &opened)?;
-    let engine = args.device.open(args.strategy(), &reporter)?;
+    let engine = args.precision.apply(args.device.open(args.strategy(), &reporter)?)?;
     let loaded = engine.load(model)?;
     let wanted = Wanted::of(model);
     let keep = if args.plot.is_some() { PLOTTED } else { summary::ROWS };
