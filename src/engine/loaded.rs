@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use super::{Engine, count, run};
+use super::{Engine, run};
 use crate::batch::{Batch, Output, RunOptions};
 use crate::cpu::CpuModel;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Staging, Wait, Weights, Workspace};
+use crate::gpu::{Gpu, Staging, Wait, Weights, Workspace, count};
 use crate::model::Model;
 use crate::plan::{NetworkSpec, Plan, PlanRequest};
 
@@ -32,6 +32,7 @@ pub(super) struct Loaded {
     plans: Mutex<HashMap<PlanRequest, Arc<Plan>>>,
     /// Idle workspaces, the most recently used last.
     idle: Mutex<Vec<Workspace>>,
+    /// For the states of sessions; a run reads through its workspace.
     pub(super) staging: Staging,
 }
 
