@@ -100,6 +100,7 @@ impl Sweep<'_> {
                 Ok(ready) => {
                     let mut record = self.record(site, workload, measure, *strategy);
                     record.check = Some(ready.checked);
+                    record.record = ready.recording;
                     record.strategy_used = Some(ready.runner.used.clone());
                     places.push((records.len(), ready.is_resident));
                     records.push(record);

@@ -7,6 +7,7 @@ use wgpu_rnn::{Engine, Error, ErrorKind, LoadedModel, Result, Strategy, Tensor};
 
 use super::measure::Runner;
 use super::oracle::{Checked, Prepared, wrong};
+use super::recording::Recording;
 use super::session::OnDevice;
 use super::workload::{Kind, Measure, Workload};
 
@@ -23,6 +24,8 @@ pub(super) struct Ready<'a> {
     pub(super) checked: Checked,
     /// Whether every layer runs its time loop inside one dispatch.
     pub(super) is_resident: bool,
+    /// What recording a run costs, where the measure starts with it.
+    pub(super) recording: Option<Recording>,
 }
 
 /// Why a measure was not taken.
@@ -83,7 +86,8 @@ pub(super) fn prepare<'a>(
             call()?;
             let units = if is_stream { STREAM } else { 1 };
             let memory = if is_stream { memory.saturating_mul(IN_FLIGHT as u64) } else { memory };
-            Ready { runner: Runner { strategy, used, memory, units, call }, checked, is_resident }
+            let runner = Runner { strategy, used, memory, units, call };
+            Ready { runner, checked, is_resident, recording: None }
         }
     };
     Ok(ready)
@@ -146,7 +150,7 @@ fn session<'a>(
     if let Some(fault) = compare("output of the session", &got, &want).fault {
         return Err(wrong(&fault));
     }
-    Ok(of_session(run, prepared, strategy, checked, |run| run.run()))
+    of_session(run, prepared, strategy, checked, |run| run.run())
 }
 
 /// One step a call, with the upload of its input.
@@ -160,10 +164,10 @@ fn frames<'a>(loaded: &LoadedModel, prepared: &Prepared, strategy: Strategy) -> 
     }
     let checked = prepared.check_frames(output)?;
     let frame = prepared.short.features(0, 0).to_vec();
-    Ok(of_session(run, prepared, strategy, checked, move |run| {
+    of_session(run, prepared, strategy, checked, move |run| {
         run.write(bytemuck::cast_slice(&frame))?;
         run.run()
-    }))
+    })
 }
 
 fn of_session<'a>(
@@ -172,14 +176,18 @@ fn of_session<'a>(
     strategy: Strategy,
     checked: Checked,
     call: impl Fn(&OnDevice) -> Result<()> + 'a,
-) -> Ready<'a> {
+) -> Result<Ready<'a>> {
     let session = run.session();
     let plan = session.plan();
     let (used, is_resident) = (strategies(plan), is_resident(plan));
     let buffers = session.input_bytes() + session.output_bytes();
     let memory = weight_bytes(prepared) + plan.bytes() + buffers;
+    let request = &plan.request;
+    let steps = u32::try_from(request.steps).unwrap_or(u32::MAX);
+    let recording = Some(run.recording(&vec![steps; request.batch])?);
     let call = Box::new(move || call(&run));
-    Ready { runner: Runner { strategy, used, memory, units: 1, call }, checked, is_resident }
+    let runner = Runner { strategy, used, memory, units: 1, call };
+    Ok(Ready { runner, checked, is_resident, recording })
 }
 
 /// One step a run, from the states of the run before.
@@ -196,6 +204,6 @@ fn carried<'a>(
         states = loaded.run_blocking(&batch)?.states;
         Ok(())
     };
-    let call = Box::new(call);
-    Ok(Ready { runner: Runner { strategy, used, memory, units: 1, call }, checked, is_resident })
+    let runner = Runner { strategy, used, memory, units: 1, call: Box::new(call) };
+    Ok(Ready { runner, checked, is_resident, recording: None })
 }

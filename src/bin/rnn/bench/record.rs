@@ -7,6 +7,7 @@ use wgpu_rnn::{Engine, wgpu};
 
 use super::measure::Stats;
 use super::oracle::Checked;
+use super::recording::Recording;
 use super::workload::{Lengths, Measure, Workload};
 
 /// Name of the schema.
@@ -194,6 +195,9 @@ pub(super) struct Record {
     pub(super) reason: Option<String>,
     /// What was compared with the f64 reference.
     pub(super) check: Option<Checked>,
+    /// What it costs the host to record one run; `None` where the measure does not start with that.
+    #[serde(default)]
+    pub(super) record: Option<Recording>,
     pub(super) figures: Option<Figures>,
 }
 
@@ -230,6 +234,7 @@ impl Record {
             status: Status::NotApplicable,
             reason: None,
             check: None,
+            record: None,
             figures: None,
         }
     }
