@@ -110,7 +110,12 @@ impl LoadedModel {
         pollster::block_on(self.run_on(batch, options, Wait::Blocking))
     }
 
-    async fn run_on(&self, batch: &Batch, options: &RunOptions, wait: Wait) -> Result<Output> {
+    pub(super) async fn run_on(
+        &self,
+        batch: &Batch,
+        options: &RunOptions,
+        wait: Wait,
+    ) -> Result<Output> {
         let loaded = &*self.inner;
         batch.check_fits(&loaded.model)?;
         match (&loaded.packed, loaded.engine.gpu()) {

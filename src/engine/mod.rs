@@ -11,12 +11,14 @@ mod part;
 mod results;
 mod run;
 mod session;
+mod stream;
 mod upload;
 
 pub use crate::gpu::{AdapterReport, DeviceChoice, EngineOptions};
 pub use crate::plan::{Constants, ConstantsSource, Strategy};
 pub use loaded::LoadedModel;
 pub use session::{Session, SessionOptions};
+pub use stream::{Stream, StreamOptions};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

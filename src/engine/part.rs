@@ -9,7 +9,7 @@ use super::run;
 use super::upload::{self, Copy};
 use crate::batch::{Batch, States};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Transfers, Wait, Workspace, count, encode};
+use crate::gpu::{Gpu, Recording, Span, Transfers, Wait, Workspace, count, encode};
 use crate::plan::{Plan, RunShape};
 
 /// Some rows over some time steps.
@@ -49,6 +49,8 @@ impl Part {
 pub(super) struct Reading {
     pub(super) output: bool,
     pub(super) states: bool,
+    /// The device's time stamps, where it has a clock.
+    pub(super) stamps: bool,
 }
 
 /// A part that the device computes.
@@ -69,6 +71,8 @@ pub(super) struct PartResult {
     pub(super) values: Vec<f32>,
     /// Final states, where they were read.
     pub(super) states: Option<States>,
+    /// When the device computed it, where that was asked and the device has a clock.
+    pub(super) span: Option<Span>,
 }
 
 impl Flight {
@@ -82,16 +86,19 @@ impl Flight {
         batch: &Batch,
         part: Part,
         initial: Option<&States>,
-        reading: Reading,
+        mut reading: Reading,
     ) -> Result<Self> {
         gpu.check_alive()?;
         let plan = run::plan(loaded, gpu, part.rows.len(), part.steps)?;
-        let layout = ReadLayout::new(&plan, &part, reading);
         let mut workspace = loaded.take_workspace(gpu, &plan)?;
-        transfers_of(&mut workspace)?.upload.ready(gpu).await?;
+        let transfers = transfers_of(&mut workspace)?;
+        transfers.upload.ready(gpu).await?;
+        reading.stamps =
+            reading.stamps && gpu.scoped("stamps", || Ok(transfers.has_stamps(gpu)))?;
+        let layout = ReadLayout::new(&plan, &part, reading);
         let index = gpu.scoped("run", || {
             let copies = upload::fill(loaded, gpu, &workspace, batch, &part, initial)?;
-            let index = submit(loaded, gpu, &workspace, &part, &copies, reading.states, &layout)?;
+            let index = submit(loaded, gpu, &workspace, &part, &copies, reading, &layout)?;
             let transfers = transfers_of(&mut workspace)?;
             transfers.upload.reclaim();
             transfers.readback.request(layout.bytes());
@@ -135,8 +142,9 @@ impl Flight {
         let plan = Arc::clone(&workspace.plan);
         loaded.give_workspace(gpu, workspace);
         let states = states.then(|| layout.states(loaded, part.rows.len(), &values));
+        let span = layout.span(&values);
         values.truncate(layout.output_values());
-        Ok(PartResult { part, plan, values, states })
+        Ok(PartResult { part, plan, values, states, span })
     }
 }
 
@@ -151,7 +159,7 @@ fn submit(
     workspace: &Workspace,
     part: &Part,
     copies: &[Copy],
-    with_states: bool,
+    reading: Reading,
     layout: &ReadLayout,
 ) -> Result<wgpu::SubmissionIndex> {
     let transfers = workspace.transfers.as_ref();
@@ -170,7 +178,14 @@ fn submit(
             upload::encode(workspace, &mut encoder, copies);
             encode_start(workspace, &mut encoder);
         }
-        encode(gpu, workspace, &mut encoder, &shape, first..end, with_states, &[]);
+        let recording = Recording {
+            shape: &shape,
+            ops: first..end,
+            with_states: reading.states,
+            late: &[],
+            with_stamps: reading.stamps,
+        };
+        encode(gpu, workspace, &mut encoder, recording);
         if end == plan.ops.len() {
             layout.encode(workspace, &mut encoder, transfers.readback.buffer());
         }

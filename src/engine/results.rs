@@ -4,7 +4,7 @@ use super::loaded::Loaded;
 use super::part::{Part, PartResult, Reading};
 use super::run::Outline;
 use crate::batch::States;
-use crate::gpu::Workspace;
+use crate::gpu::{STAMP_BYTES, Span, Workspace};
 use crate::plan::{Plan, padded};
 use crate::tensor::Tensor;
 
@@ -14,6 +14,8 @@ pub(super) struct ReadLayout {
     /// (buffer, bytes) in staging order.
     copies: Vec<(usize, u64)>,
     output_values: usize,
+    /// Whether two time stamps come last.
+    stamps: bool,
 }
 
 impl ReadLayout {
@@ -23,7 +25,7 @@ impl ReadLayout {
         let output_rows = if output.last_only { rows } else { part.steps * rows };
         let output_values =
             if reading.output { output_rows * output.blocks * output.block_stride } else { 0 };
-        let mut layout = Self { copies: Vec::new(), output_values };
+        let mut layout = Self { copies: Vec::new(), output_values, stamps: reading.stamps };
         if reading.output {
             layout.copies.push((output.buffer, output_values as u64 * 4));
         }
@@ -35,7 +37,7 @@ impl ReadLayout {
 
     /// Final states only.
     pub(super) fn of_states(plan: &Plan) -> Self {
-        let mut layout = Self { copies: Vec::new(), output_values: 0 };
+        let mut layout = Self { copies: Vec::new(), output_values: 0, stamps: false };
         layout.add_states(plan);
         layout
     }
@@ -50,8 +52,18 @@ impl ReadLayout {
     }
 
     pub(super) fn bytes(&self) -> u64 {
+        self.result_bytes() + if self.stamps { STAMP_BYTES } else { 0 }
+    }
+
+    fn result_bytes(&self) -> u64 {
         // Mapping nothing is refused; sixteen bytes are not.
         self.copies.iter().map(|(_, bytes)| bytes).sum::<u64>().max(16)
+    }
+
+    /// Takes the time stamps out, where they were read.
+    pub(super) fn span(&self, values: &[f32]) -> Option<Span> {
+        let words = usize::try_from(self.result_bytes() / 4).ok()?;
+        values.get(words..).and_then(Span::from_words).filter(|_| self.stamps)
     }
 
     /// How many of the values read are output rows; they come first.
@@ -72,6 +84,10 @@ impl ReadLayout {
                 encoder.copy_buffer_to_buffer(source, 0, staging, offset, Some(*bytes));
             }
             offset += bytes;
+        }
+        let stamps = workspace.transfers.as_ref().and_then(|t| t.stamps.as_ref());
+        if let (true, Some(stamps)) = (self.stamps, stamps) {
+            stamps.encode(encoder, staging, self.result_bytes());
         }
     }
 

@@ -13,7 +13,7 @@ use crate::batch::{
     Batch, Layout, Output, RunOptions, States, ZeroLength, by_falling_length, empty_output,
 };
 use crate::error::{ErrorKind, Result};
-use crate::gpu::{Gpu, Wait};
+use crate::gpu::{Gpu, Span, Wait};
 use crate::model::Direction;
 use crate::plan::{Plan, PlanRequest, steps_capacity};
 
@@ -106,7 +106,7 @@ impl InFlight {
     /// `Device` when the device fails.
     pub(super) async fn finish(mut self, loaded: &Loaded, gpu: &Gpu, wait: Wait) -> Result<Output> {
         self.ready(gpu, wait).await?;
-        self.take(loaded, gpu)
+        Ok(self.take(loaded, gpu)?.0)
     }
 
     /// Waits for the device. May be dropped and called again.
@@ -117,14 +117,14 @@ impl InFlight {
         self.flight.ready(gpu, wait).await
     }
 
-    /// Takes the results out, once they are there.
+    /// Takes the results out, once they are there, and when the device computed them.
     ///
     /// # Errors
     /// `Device` when the device fails.
-    pub(super) fn take(mut self, loaded: &Loaded, gpu: &Gpu) -> Result<Output> {
+    pub(super) fn take(mut self, loaded: &Loaded, gpu: &Gpu) -> Result<(Output, Option<Span>)> {
         let result = self.flight.take(loaded, gpu)?;
         self.assembly.take(loaded, &result);
-        Ok(self.assembly.finish())
+        Ok((self.assembly.finish(), result.span))
     }
 }
 
@@ -139,7 +139,7 @@ pub(super) async fn run(
     options: &RunOptions,
     wait: Wait,
 ) -> Result<Output> {
-    match start(loaded, gpu, batch, options).await? {
+    match start(loaded, gpu, batch, options, false).await? {
         Started::Done(output) => Ok(output),
         Started::InFlight(flight) => flight.finish(loaded, gpu, wait).await,
         Started::TooLarge(assembly, cut) => {
@@ -148,7 +148,7 @@ pub(super) async fn run(
     }
 }
 
-/// Submits a batch that fits the device whole.
+/// Submits a batch that fits the device whole; `stamps` asks for the device's time stamps.
 ///
 /// # Errors
 /// As [`run`].
@@ -157,6 +157,7 @@ pub(super) async fn start(
     gpu: &Gpu,
     batch: &Batch,
     options: &RunOptions,
+    stamps: bool,
 ) -> Result<Started> {
     let assembly = Assembly::new(loaded, batch, options);
     let longest = assembly.outline.longest();
@@ -170,7 +171,7 @@ pub(super) async fn start(
     let rows = by_falling_length(&assembly.outline.lengths);
     let initial = batch.initial().map(|states| states.select(&rows));
     let part = Part::new(batch, rows, 0..longest);
-    let reading = Reading { output: options.output, states: options.states };
+    let reading = Reading { output: options.output, states: options.states, stamps };
     let flight = Flight::submit(loaded, gpu, batch, part, initial.as_ref(), reading).await?;
     Ok(Started::InFlight(InFlight { assembly, flight }))
 }
@@ -198,6 +199,7 @@ pub(super) async fn in_parts(
                 output: assembly.options.output,
                 // Time that is cut needs the states to go on with.
                 states: assembly.options.states || last < longest,
+                stamps: false,
             };
             let flight = Flight::submit(loaded, gpu, batch, part, states.as_ref(), reading).await?;
             let result = flight.finish(loaded, gpu, wait).await?;

@@ -8,7 +8,9 @@ use super::part::encode_start;
 use super::results::ReadLayout;
 use crate::batch::{Layout, States};
 use crate::error::{Error, Result};
-use crate::gpu::{External, Gpu, Wait, Weights, Workspace, count, encode, pack, read_back};
+use crate::gpu::{
+    External, Gpu, Recording, Wait, Weights, Workspace, count, encode, pack, read_back,
+};
 use crate::plan::{Plan, PlanRequest, RunShape};
 use crate::tensor::Tensor;
 
@@ -228,8 +230,14 @@ impl Session {
         gpu.scoped("encode", || {
             let late = self.bind(gpu, weights, input, output)?;
             encode_start(workspace, encoder);
-            let range = 0..workspace.plan.ops.len();
-            encode(gpu, workspace, encoder, &self.shape, range, true, &late);
+            let recording = Recording {
+                shape: &self.shape,
+                ops: 0..workspace.plan.ops.len(),
+                with_states: true,
+                late: &late,
+                with_stamps: false,
+            };
+            encode(gpu, workspace, encoder, recording);
             if self.options.carry_state {
                 self.carry(encoder);
             }

@@ -1,25 +1,42 @@
 //! A plan into commands: no submit, no map, no wait.
 
+use std::ops::Range;
+
 use super::{Gpu, Workspace};
 use crate::plan::{Op, RunShape};
 
-/// Records the operations `range` of a plan, all dispatches in one pass; `late` holds the bind groups
-/// of calls that bind a caller's buffer, where there are any.
+/// What is recorded of a plan, and how.
+pub(crate) struct Recording<'a> {
+    /// How long the sequences are.
+    pub(crate) shape: &'a RunShape,
+    /// Which operations.
+    pub(crate) ops: Range<usize>,
+    /// Whether final states are wanted.
+    pub(crate) with_states: bool,
+    /// Bind groups of calls that bind a caller's buffer, where there are any.
+    pub(crate) late: &'a [Option<wgpu::BindGroup>],
+    /// Whether the workspace's time stamps are written.
+    pub(crate) with_stamps: bool,
+}
+
+/// Records operations of a plan, all dispatches in one pass.
 pub(crate) fn encode(
     gpu: &Gpu,
     workspace: &Workspace,
     encoder: &mut wgpu::CommandEncoder,
-    shape: &RunShape,
-    range: std::ops::Range<usize>,
-    with_states: bool,
-    late: &[Option<wgpu::BindGroup>],
+    recording: Recording<'_>,
 ) {
+    let Recording { shape, ops, with_states, late, with_stamps } = recording;
+    let stamps = workspace.transfers.as_ref().and_then(|t| t.stamps.as_ref());
+    let is_last = ops.end == workspace.plan.ops.len();
     let pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
         label: Some("wgpu-rnn"),
-        timestamp_writes: None,
+        timestamp_writes: stamps
+            .filter(|_| with_stamps)
+            .and_then(|stamps| stamps.writes(ops.start == 0, is_last)),
     });
     let mut recorder = Recorder { workspace, late, pass, current: None };
-    for op in &workspace.plan.ops[range] {
+    for op in &workspace.plan.ops[ops] {
         match op {
             Op::Dispatch { for_states: true, .. } if !with_states => {}
             // Outside of a run of steps, a kernel that takes the step's index gets 0.

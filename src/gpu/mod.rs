@@ -3,8 +3,8 @@
 //! Carries a [`crate::plan::Plan`] out: `adapter` opens a device, `canary` asks it what it can do,
 //! `calibrate` how fast,
 //! `pack` and `weights` bring the network onto it, `pipelines` compiles, `workspace` holds buffers
-//! and bind groups of a plan, `upload` brings a batch onto it, `encode` records, `readback` brings
-//! results home.
+//! and bind groups of a plan, `upload` brings a batch onto it, `encode` records, `stamps` asks the
+//! device's clock, `readback` brings results home.
 
 mod adapter;
 pub(crate) mod calibrate;
@@ -15,6 +15,7 @@ pub(crate) mod pack;
 mod pipelines;
 mod readback;
 mod shader;
+mod stamps;
 mod upload;
 mod weights;
 mod workspace;
@@ -25,8 +26,9 @@ use std::sync::{Arc, Mutex};
 pub(crate) use adapter::{Found, is_software, open, report};
 pub use options::{AdapterReport, DeviceChoice, EngineOptions};
 
-pub(crate) use encode::encode;
+pub(crate) use encode::{Recording, encode};
 pub(crate) use readback::{Readback, Staging, Wait, read_back};
+pub(crate) use stamps::{STAMP_BYTES, Span};
 pub(crate) use weights::Weights;
 pub(crate) use workspace::{External, Transfers, Workspace};
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::pipelines::Pipeline;
+use super::stamps::Stamps;
 use super::upload::Upload;
 use super::{Gpu, Readback, Weights, count};
 use crate::error::Result;
@@ -22,6 +23,18 @@ pub(crate) struct External<'a> {
 pub(crate) struct Transfers {
     pub(crate) upload: Upload,
     pub(crate) readback: Readback,
+    /// Made when a run is to be timed.
+    pub(crate) stamps: Option<Stamps>,
+}
+
+impl Transfers {
+    /// Makes the time stamps at first use, and tells whether there are any.
+    pub(crate) fn has_stamps(&mut self, gpu: &Gpu) -> bool {
+        if self.stamps.is_none() {
+            self.stamps = Stamps::new(gpu);
+        }
+        self.stamps.is_some()
+    }
 }
 
 /// Everything a plan needs on the device.
@@ -159,8 +172,8 @@ impl Workspace {
 fn transfers(gpu: &Gpu, plan: &Plan) -> Transfers {
     Transfers {
         upload: Upload::new(gpu, plan.upload_bytes()),
-        // Sixteen bytes where nothing is read: mapping nothing is refused.
-        readback: Readback::new(gpu, plan.readback_bytes().max(16)),
+        readback: Readback::new(gpu, plan.readback_bytes()),
+        stamps: None,
     }
 }
 

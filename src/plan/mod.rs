@@ -336,11 +336,11 @@ impl Plan {
         self.uploads().map(|id| self.buffers[id].bytes.next_multiple_of(16)).sum()
     }
 
-    /// Returns the bytes of the buffer that results are read back through.
+    /// Returns the bytes of the buffer that results are read back through, two time stamps included.
     pub(crate) fn readback_bytes(&self) -> u64 {
         let size = |id: usize| self.buffers[id].bytes;
         let states = self.layers.iter().map(|l| size(l.h_n) + l.c_0.map_or(0, size));
-        states.sum::<u64>() + size(self.output.buffer)
+        states.sum::<u64>() + size(self.output.buffer) + 16
     }
 
     /// Counts the dispatches of a run whose sequences all have `steps` steps.

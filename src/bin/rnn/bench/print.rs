@@ -234,7 +234,7 @@ pub(super) fn render(records: &[Record], build: &Build, format: OutputFormat) ->
 }
 
 /// Columns of the CSV, as paths into a JSON record; samples are joined by spaces.
-pub(super) const CSV_COLUMNS: [&str; 51] = [
+pub(super) const CSV_COLUMNS: [&str; 53] = [
     "schema",
     "schema_version",
     "date",
@@ -267,6 +267,7 @@ pub(super) const CSV_COLUMNS: [&str; 51] = [
     "check.max_abs",
     "record.dispatches",
     "record.seconds",
+    "record.encode_s",
     "record.empty_pass_s",
     "record.ratio",
     "figures.seconds.median",
@@ -285,6 +286,7 @@ pub(super) const CSV_COLUMNS: [&str; 51] = [
     "figures.roofline_algorithm",
     "figures.roofline_reason",
     "figures.busy_fraction",
+    "figures.busy_clock",
     "figures.samples_s",
 ];
 

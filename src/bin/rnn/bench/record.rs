@@ -170,8 +170,21 @@ pub(super) struct Figures {
     pub(super) roofline_algorithm: Option<f64>,
     /// Why the floors are missing.
     pub(super) roofline_reason: Option<String>,
-    /// Time of the device's own work over the time of a batch of the stream.
+    /// The part of the stream's time in which the device computed.
     pub(super) busy_fraction: Option<f64>,
+    /// What that was measured with.
+    #[serde(default)]
+    pub(super) busy_clock: Option<BusyClock>,
+}
+
+/// Where the device's time comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum BusyClock {
+    /// Time stamps of the device in the stream itself.
+    Timestamps,
+    /// The host's clock, in `layer`: one batch from submit to idle.
+    SubmitToIdle,
 }
 
 /// One measure of one workload on one device with one strategy.

@@ -14,7 +14,10 @@ pub(super) struct Recording {
     pub(super) dispatches: usize,
     /// Median seconds from making the encoder to the finished command buffer.
     pub(super) seconds: f64,
-    /// The same for one empty compute pass.
+    /// Seconds of that before the encoder is finished: the session's own part. The rest is wgpu's
+    /// validation and the driver.
+    pub(super) encode_s: f64,
+    /// Median seconds of the whole for one empty compute pass.
     pub(super) empty_pass_s: f64,
     /// The first over the second.
     pub(super) ratio: f64,
@@ -35,35 +38,39 @@ impl Recording {
         dispatches: usize,
         mut encode: impl FnMut(&mut wgpu::CommandEncoder) -> Result<()>,
     ) -> Result<Self> {
-        let seconds = median(|| time(device, &mut encode))?;
+        let [seconds, encode_s] = medians(|| time(device, &mut encode))?;
         let empty = |encoder: &mut wgpu::CommandEncoder| {
             encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             Ok(())
         };
-        let empty_pass_s = median(|| time(device, empty))?;
-        Ok(Self { dispatches, seconds, empty_pass_s, ratio: seconds / empty_pass_s })
+        let [empty_pass_s, _] = medians(|| time(device, empty))?;
+        Ok(Self { dispatches, seconds, encode_s, empty_pass_s, ratio: seconds / empty_pass_s })
     }
 }
 
-fn median(mut time: impl FnMut() -> Result<f64>) -> Result<f64> {
+fn medians(mut time: impl FnMut() -> Result<[f64; 2]>) -> Result<[f64; 2]> {
     // The first is warm-up.
     time()?;
     let (mut times, started) = (Vec::new(), Instant::now());
     while times.len() < 3 || (times.len() < MOST && started.elapsed() < LONGEST) {
         times.push(time()?);
     }
-    Ok(Stats::of(&times).map_or(f64::NAN, |stats| stats.median))
+    Ok([0, 1].map(|which| {
+        let times: Vec<f64> = times.iter().map(|pair: &[f64; 2]| pair[which]).collect();
+        Stats::of(&times).map_or(f64::NAN, |stats| stats.median)
+    }))
 }
 
 fn time(
     device: &wgpu::Device,
     encode: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<()>,
-) -> Result<f64> {
+) -> Result<[f64; 2]> {
     let started = Instant::now();
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     encode(&mut encoder)?;
+    let encoded = started.elapsed().as_secs_f64();
     let commands = encoder.finish();
     let took = started.elapsed().as_secs_f64();
     drop(commands);
-    Ok(took)
+    Ok([took, encoded])
 }
