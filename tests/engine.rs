@@ -5,7 +5,7 @@ mod support;
 use wgpu_rnn::check::{compare_output, input_value};
 use wgpu_rnn::{
     Batch, Cell, DeviceChoice, Engine, EngineOptions, ErrorKind, HeadSpec, Init, InputSpec,
-    LayerSpec, Layout, Model, RunOptions, States, Strategy, Tensor, reference,
+    LayerSpec, Layout, Model, RunOptions, SessionOptions, States, Strategy, Tensor, reference,
 };
 
 fn lstm(input: usize, hidden: usize) -> Model {
@@ -62,16 +62,63 @@ fn runs_cut_into_submits_give_the_same() {
     }
 }
 
+/// What was made on the device: buffers, bind groups, pipelines, workspaces.
+fn made(engine: &Engine) -> [u64; 4] {
+    let counters = engine.counters();
+    [counters.buffers, counters.bind_groups, counters.pipelines, counters.workspaces]
+}
+
 #[test]
-fn a_second_run_of_the_same_shape_allocates_no_workspace() {
+fn a_second_run_of_the_same_shape_makes_nothing_on_the_device() {
+    for (name, engine) in support::gpus() {
+        for strategy in [Strategy::Auto, Strategy::StepPerDispatch] {
+            let engine = engine.with_strategy(strategy);
+            let loaded = engine.load(&lstm(4, 8)).expect("loads");
+            let first = loaded.run_blocking(&dense(3, 61, 4)).expect("runs");
+            let warm = made(&engine);
+            assert!(warm[..2].iter().all(|count| *count > 0) && warm[3] == 1, "{name}: {warm:?}");
+            // 61 to 64 steps share one plan, whatever the lengths and where the states come from.
+            let ragged = dense(3, 64, 4).with_lengths([0, 64, 17]).expect("valid");
+            let carried = dense(3, 63, 4).with_initial(first.states.clone());
+            let states = RunOptions { output: false, ..RunOptions::default() };
+            for batch in [dense(3, 64, 4), ragged, carried, dense(3, 61, 4)] {
+                loaded.run_blocking(&batch).expect("runs");
+                pollster::block_on(loaded.run(&batch)).expect("runs");
+                loaded.run_blocking_with(&batch, &states).expect("runs");
+            }
+            let again = loaded.run_blocking(&dense(3, 61, 4)).expect("runs");
+            assert_eq!(made(&engine), warm, "{name} {strategy:?}");
+            assert_eq!(again, first, "{name} {strategy:?}: what earlier runs left behind shows");
+        }
+    }
+}
+
+#[test]
+fn a_session_binds_a_ring_of_buffers_once() {
     for (name, engine) in support::gpus() {
         let engine = engine.with_strategy(Strategy::Auto);
         let loaded = engine.load(&lstm(4, 8)).expect("loads");
-        for steps in [64, 64, 63, 61] {
-            loaded.run_blocking(&dense(2, steps, 4)).expect("runs");
-        }
-        // 61 to 64 steps share one plan.
-        assert_eq!(engine.counters().workspaces, 1, "{name}");
+        let session = loaded.session(2, 5, SessionOptions::default()).expect("fits");
+        let device = engine.device().expect("a GPU");
+        let buffer = |size| {
+            let usage = wgpu_rnn::wgpu::BufferUsages::STORAGE;
+            device.create_buffer(&wgpu_rnn::wgpu::BufferDescriptor {
+                label: None,
+                size,
+                usage,
+                mapped_at_creation: false,
+            })
+        };
+        let ring: Vec<_> = (0..3)
+            .map(|_| (buffer(session.input_bytes()), buffer(session.output_bytes())))
+            .collect();
+        let frame = |pair: &(_, _)| session.submit_and_wait(&pair.0, &pair.1).expect("runs");
+        ring.iter().for_each(frame);
+        let warm = made(&engine);
+        ring.iter().chain(&ring).for_each(frame);
+        assert_eq!(made(&engine), warm, "{name}");
+        frame(&(buffer(session.input_bytes()), buffer(session.output_bytes())));
+        assert!(made(&engine)[1] > warm[1], "{name}: other buffers need bind groups of their own");
     }
 }
 
@@ -207,7 +254,7 @@ fn bad_input_is_a_clear_error() {
             "embedding weight: expected [V, E], got [5]",
         ),
         (
-            loaded.session(1, 1, wgpu_rnn::SessionOptions::default()).expect_err("no").to_string(),
+            loaded.session(1, 1, SessionOptions::default()).expect_err("no").to_string(),
             "session: expected a model on a GPU, got the CPU path (use run)",
         ),
     ];

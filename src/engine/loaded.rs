@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use super::{Engine, Wishes, count, run};
+use super::{Engine, Wishes, run};
 use crate::batch::{Batch, Layout, Output, RunOptions};
 use crate::cpu::CpuModel;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Staging, Wait, Weights, Workspace};
+use crate::gpu::{Gpu, Staging, Wait, Weights, Workspace, count};
 use crate::kernel::Precision;
 use crate::model::Model;
 use crate::plan::{NetworkSpec, Plan, PlanRequest};
@@ -33,6 +33,7 @@ pub(super) struct Loaded {
     plans: Mutex<HashMap<PlanRequest, Arc<Plan>>>,
     /// Idle workspaces, the most recently used last.
     idle: Mutex<Vec<Workspace>>,
+    /// For the states of sessions; a run reads through its workspace.
     pub(super) staging: Staging,
 }
 
@@ -117,7 +118,12 @@ impl LoadedModel {
         pollster::block_on(self.run_on(batch, options, Wait::Blocking))
     }
 
-    async fn run_on(&self, batch: &Batch, options: &RunOptions, wait: Wait) -> Result<Output> {
+    pub(super) async fn run_on(
+        &self,
+        batch: &Batch,
+        options: &RunOptions,
+        wait: Wait,
+    ) -> Result<Output> {
         let loaded = &*self.inner;
         batch.check_fits(&loaded.model)?;
         match (&loaded.packed, loaded.engine.gpu()) {

@@ -7,20 +7,25 @@
 mod calibrate;
 mod explain;
 mod loaded;
+mod part;
+mod results;
 mod run;
 mod session;
+mod stream;
+mod upload;
 
 pub use crate::gpu::{AdapterReport, DeviceChoice, EngineOptions};
 pub use crate::kernel::Precision;
 pub use crate::plan::{Constants, ConstantsSource, Strategy};
 pub use loaded::LoadedModel;
 pub use session::{Session, SessionOptions};
+pub use stream::{Stream, StreamOptions};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
-use crate::gpu::{self, Found, Gpu};
+use crate::gpu::{self, Found, Gpu, Made};
 use crate::model::Model;
 
 /// What an engine runs on, for people and records.
@@ -53,6 +58,12 @@ pub struct Counters {
     pub readbacks: u64,
     /// Workspaces allocated: a set of buffers for one shape.
     pub workspaces: u64,
+    /// Device buffers made: weights, workspaces, readback.
+    pub buffers: u64,
+    /// Bind groups made.
+    pub bind_groups: u64,
+    /// Pipelines compiled.
+    pub pipelines: u64,
 }
 
 #[derive(Debug, Default)]
@@ -60,10 +71,6 @@ struct Counts {
     submits: AtomicU64,
     readbacks: AtomicU64,
     workspaces: AtomicU64,
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 #[derive(Debug)]
@@ -254,10 +261,16 @@ impl Engine {
     /// Returns what has been asked of the device so far.
     pub fn counters(&self) -> Counters {
         let counts = &self.shared.counts;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let made =
+            |pick: fn(&Made) -> &AtomicU64| self.gpu().map_or(0, |gpu| read(pick(&gpu.made)));
         Counters {
-            submits: counts.submits.load(Ordering::Relaxed),
-            readbacks: counts.readbacks.load(Ordering::Relaxed),
-            workspaces: counts.workspaces.load(Ordering::Relaxed),
+            submits: read(&counts.submits),
+            readbacks: read(&counts.readbacks),
+            workspaces: read(&counts.workspaces),
+            buffers: made(|made| &made.buffers),
+            bind_groups: made(|made| &made.bind_groups),
+            pipelines: made(|made| &made.pipelines),
         }
     }
 

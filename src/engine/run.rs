@@ -1,45 +1,137 @@
-//! A batch through the device: upload, encode, submit, read back, unpack.
+//! A batch through the device: plan, submit, read back, unpack.
 //!
-//! Rows go sorted by falling length, in groups that fit the device's bindings; where even one row is
-//! too long, time is cut and the states are carried, which networks that only read forward allow.
+//! Rows go sorted by falling length. A batch that fits the device is one part; else rows go in groups
+//! that fit its bindings, and where even one row is too long, time is cut and the states are carried,
+//! which networks that only read forward allow. `part` carries a part out.
 
 use std::sync::Arc;
 
-use super::count;
 use super::loaded::Loaded;
+use super::part::{Flight, Part, PartResult, Reading};
+use super::results::unpack;
 use crate::batch::{
     Batch, Layout, Output, RunOptions, States, ZeroLength, by_falling_length, empty_output,
 };
-use crate::error::{Error, ErrorKind, Result};
-use crate::gpu::{Gpu, Wait, Workspace, encode, read_back};
-use crate::kernel::Precision;
+use crate::error::{ErrorKind, Result};
+use crate::gpu::{Gpu, Span, Wait};
 use crate::model::Direction;
-use crate::plan::{Plan, PlanRequest, RunShape, padded, steps_capacity};
-use crate::tensor::Tensor;
+use crate::plan::{Plan, PlanRequest, steps_capacity};
 
 /// Rows and time steps that one run of a plan takes.
-struct Cut {
+pub(super) struct Cut {
     rows: usize,
     steps: usize,
 }
 
-/// Some rows over some time steps.
-struct Part<'a> {
-    rows: &'a [usize],
-    first: usize,
-    steps: usize,
-    lengths: Vec<u32>,
+/// What is needed of a batch once its input is on the device.
+#[derive(Debug)]
+pub(super) struct Outline {
+    pub(super) lengths: Vec<usize>,
+    pub(super) layout: Layout,
+    pub(super) steps: usize,
 }
 
-/// A batch on its way through a device.
-struct Run<'a> {
-    loaded: &'a Loaded,
-    gpu: &'a Gpu,
-    batch: &'a Batch,
-    options: &'a RunOptions,
-    wait: Wait,
+impl Outline {
+    fn of(batch: &Batch) -> Self {
+        let lengths = (0..batch.batch_size()).map(|b| batch.length(b)).collect();
+        Self { lengths, layout: batch.layout(), steps: batch.steps() }
+    }
+
+    fn longest(&self) -> usize {
+        self.lengths.iter().copied().max().unwrap_or(0)
+    }
 }
 
+/// Results that are being put together, in the caller's order.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    outline: Outline,
+    options: RunOptions,
+    output: Output,
+}
+
+impl Assembly {
+    fn new(loaded: &Loaded, batch: &Batch, options: &RunOptions) -> Self {
+        let mut output = empty_output(&loaded.model, batch, options);
+        if options.states {
+            // What a row of no steps ends with.
+            let zeros = || States::zeros(&loaded.model, batch.batch_size());
+            output.states = batch.initial().cloned().unwrap_or_else(zeros);
+        }
+        Self { outline: Outline::of(batch), options: *options, output }
+    }
+
+    fn take(&mut self, loaded: &Loaded, result: &PartResult) {
+        unpack(loaded, &self.outline, result, &mut self.output.output);
+        if let (true, Some(states)) = (self.options.states, &result.states) {
+            self.output.states.scatter(states, &result.part.rows);
+        }
+    }
+
+    fn finish(mut self) -> Output {
+        if self.options.states && self.options.zero_length == ZeroLength::Zeros {
+            clear_rows(&mut self.output.states, &self.outline.lengths);
+        }
+        self.output
+    }
+}
+
+fn clear_rows(states: &mut States, lengths: &[usize]) {
+    let empty: Vec<usize> = (0..lengths.len()).filter(|b| lengths[*b] == 0).collect();
+    let zeros = states.select(&empty).zeroed();
+    states.scatter(&zeros, &empty);
+}
+
+/// A batch that was started.
+pub(super) enum Started {
+    /// There was nothing to compute.
+    Done(Output),
+    /// The whole batch is on the device.
+    InFlight(InFlight),
+    /// It exceeds the device and was not submitted.
+    TooLarge(Assembly, Cut),
+}
+
+/// A batch that the device computes.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    assembly: Assembly,
+    flight: Flight,
+}
+
+impl InFlight {
+    /// Reads the results back.
+    ///
+    /// # Errors
+    /// `Device` when the device fails.
+    pub(super) async fn finish(mut self, loaded: &Loaded, gpu: &Gpu, wait: Wait) -> Result<Output> {
+        self.ready(gpu, wait).await?;
+        Ok(self.take(loaded, gpu)?.0)
+    }
+
+    /// Waits for the device. May be dropped and called again.
+    ///
+    /// # Errors
+    /// `Device` when the device fails.
+    pub(super) async fn ready(&mut self, gpu: &Gpu, wait: Wait) -> Result<()> {
+        self.flight.ready(gpu, wait).await
+    }
+
+    /// Takes the results out, once they are there, and when the device computed them.
+    ///
+    /// # Errors
+    /// `Device` when the device fails.
+    pub(super) fn take(mut self, loaded: &Loaded, gpu: &Gpu) -> Result<(Output, Option<Span>)> {
+        let result = self.flight.take(loaded, gpu)?;
+        self.assembly.take(loaded, &result);
+        Ok((self.assembly.finish(), result.span))
+    }
+}
+
+/// Runs a batch, in parts where it must be.
+///
+/// # Errors
+/// `Limit` when one sequence alone exceeds the device; `Device` when the device fails.
 pub(super) async fn run(
     loaded: &Loaded,
     gpu: &Gpu,
@@ -47,38 +139,75 @@ pub(super) async fn run(
     options: &RunOptions,
     wait: Wait,
 ) -> Result<Output> {
-    let run = Run { loaded, gpu, batch, options, wait };
-    let mut output = empty_output(&loaded.model, batch, options);
-    let lengths: Vec<usize> = (0..batch.batch_size()).map(|b| batch.length(b)).collect();
-    let longest = lengths.iter().copied().max().unwrap_or(0);
-    if options.states {
-        output.states = initial_states(loaded, batch);
-    }
-    if longest > 0 {
-        let order = by_falling_length(&lengths);
-        let cut = cut(loaded, gpu, batch.batch_size(), longest)?;
-        for rows in order.chunks(cut.rows) {
-            let (states, parts) = run.group(rows, cut.steps).await?;
-            parts.iter().for_each(|part| unpack(loaded, batch, part, &mut output.output));
-            if options.states {
-                output.states.scatter(&states, rows);
-            }
+    match start(loaded, gpu, batch, options, false).await? {
+        Started::Done(output) => Ok(output),
+        Started::InFlight(flight) => flight.finish(loaded, gpu, wait).await,
+        Started::TooLarge(assembly, cut) => {
+            in_parts(loaded, gpu, batch, assembly, &cut, wait).await
         }
     }
-    if options.states && options.zero_length == ZeroLength::Zeros {
-        clear_rows(&mut output.states, &lengths);
+}
+
+/// Submits a batch that fits the device whole; `stamps` asks for the device's time stamps.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn start(
+    loaded: &Loaded,
+    gpu: &Gpu,
+    batch: &Batch,
+    options: &RunOptions,
+    stamps: bool,
+) -> Result<Started> {
+    let assembly = Assembly::new(loaded, batch, options);
+    let longest = assembly.outline.longest();
+    if longest == 0 {
+        return Ok(Started::Done(assembly.finish()));
     }
-    Ok(output)
+    let cut = cut(loaded, gpu, batch.batch_size(), longest)?;
+    if (cut.rows, cut.steps) != (batch.batch_size(), longest) {
+        return Ok(Started::TooLarge(assembly, cut));
+    }
+    let rows = by_falling_length(&assembly.outline.lengths);
+    let initial = batch.initial().map(|states| states.select(&rows));
+    let part = Part::new(batch, rows, 0..longest);
+    let reading = Reading { output: options.output, states: options.states, stamps };
+    let flight = Flight::submit(loaded, gpu, batch, part, initial.as_ref(), reading).await?;
+    Ok(Started::InFlight(InFlight { assembly, flight }))
 }
 
-fn initial_states(loaded: &Loaded, batch: &Batch) -> States {
-    batch.initial().cloned().unwrap_or_else(|| States::zeros(&loaded.model, batch.batch_size()))
-}
-
-fn clear_rows(states: &mut States, lengths: &[usize]) {
-    let empty: Vec<usize> = (0..lengths.len()).filter(|b| lengths[*b] == 0).collect();
-    let zeros = states.select(&empty).zeroed();
-    states.scatter(&zeros, &empty);
+/// Runs a batch that exceeds the device, part after part.
+///
+/// # Errors
+/// As [`run`].
+pub(super) async fn in_parts(
+    loaded: &Loaded,
+    gpu: &Gpu,
+    batch: &Batch,
+    mut assembly: Assembly,
+    cut: &Cut,
+    wait: Wait,
+) -> Result<Output> {
+    let order = by_falling_length(&assembly.outline.lengths);
+    for rows in order.chunks(cut.rows) {
+        let longest = batch.length(rows[0]);
+        let mut states = batch.initial().map(|states| states.select(rows));
+        for first in (0..longest).step_by(cut.steps) {
+            let last = (first + cut.steps).min(longest);
+            let part = Part::new(batch, rows.to_vec(), first..last);
+            let reading = Reading {
+                output: assembly.options.output,
+                // Time that is cut needs the states to go on with.
+                states: assembly.options.states || last < longest,
+                stamps: false,
+            };
+            let flight = Flight::submit(loaded, gpu, batch, part, states.as_ref(), reading).await?;
+            let result = flight.finish(loaded, gpu, wait).await?;
+            assembly.take(loaded, &result);
+            states = result.states;
+        }
+    }
+    Ok(assembly.finish())
 }
 
 /// Finds how many rows and steps fit: fewer rows first, then fewer steps where states can be carried.
@@ -111,318 +240,4 @@ pub(super) fn plan(loaded: &Loaded, gpu: &Gpu, rows: usize, steps: usize) -> Res
         Err(error) if error.kind() == ErrorKind::Limit && roomy != exact => loaded.plan(gpu, exact),
         other => other,
     }
-}
-
-/// One part's results as they came from the device.
-pub(super) struct PartOutput<'a> {
-    part: Part<'a>,
-    values: Vec<f32>,
-    plan: Arc<Plan>,
-}
-
-impl Run<'_> {
-    /// Runs some rows, cut into parts of `steps` time steps; gives their final states.
-    async fn group<'r>(
-        &self,
-        rows: &'r [usize],
-        steps: usize,
-    ) -> Result<(States, Vec<PartOutput<'r>>)> {
-        let batch = self.batch;
-        let longest = batch.length(rows[0]);
-        let mut states = initial_states(self.loaded, batch).select(rows);
-        let mut has_states = batch.initial().is_some();
-        let mut outputs = Vec::new();
-        for first in (0..longest).step_by(steps.max(1)) {
-            let last = (first + steps).min(longest);
-            let length = |&b: &usize| batch.length(b).clamp(first, last) - first;
-            let lengths =
-                rows.iter().map(|b| u32::try_from(length(b)).unwrap_or(u32::MAX)).collect();
-            let part = Part { rows, first, steps: last - first, lengths };
-            // Cut runs need the states to go on with.
-            let with_states = self.options.states || last < longest;
-            let plan = plan(self.loaded, self.gpu, rows.len(), part.steps)?;
-            let initial = has_states.then_some(&states);
-            let (values, after) = self.part(&plan, &part, initial, with_states).await?;
-            if let Some(after) = after {
-                states = after;
-                has_states = true;
-            }
-            outputs.push(PartOutput { part, values, plan });
-        }
-        Ok((states, outputs))
-    }
-
-    /// Uploads, submits and reads back one part; gives padded output rows and final states.
-    async fn part(
-        &self,
-        plan: &Arc<Plan>,
-        part: &Part<'_>,
-        initial: Option<&States>,
-        with_states: bool,
-    ) -> Result<(Vec<f32>, Option<States>)> {
-        let (loaded, gpu) = (self.loaded, self.gpu);
-        gpu.check_alive()?;
-        let mut workspace = loaded.take_workspace(gpu, plan)?;
-        let layout = ReadLayout::new(plan, part, self.options.output, with_states);
-        let (staging, index) = gpu.scoped("run", || {
-            let staging = loaded.staging.take(gpu, layout.bytes());
-            upload(gpu, loaded, &mut workspace, self.batch, part, initial);
-            let index = submit(loaded, gpu, &workspace, part, with_states, &layout, &staging)?;
-            Ok((staging, index))
-        })?;
-        let mut values = read_back(gpu, &staging, layout.bytes(), index, self.wait).await?;
-        count(&loaded.engine.shared.counts.readbacks);
-        loaded.staging.give(gpu, staging);
-        loaded.give_workspace(gpu, workspace);
-        let states = with_states.then(|| layout.states(loaded, part.rows.len(), &values));
-        values.truncate(layout.output_values);
-        Ok((values, states))
-    }
-}
-
-fn upload(
-    gpu: &Gpu,
-    loaded: &Loaded,
-    workspace: &mut Workspace,
-    batch: &Batch,
-    part: &Part<'_>,
-    initial: Option<&States>,
-) {
-    let plan = Arc::clone(&workspace.plan);
-    let write = |id: usize, bytes: &[u8]| {
-        if !bytes.is_empty() {
-            gpu.queue.write_buffer(&workspace.buffers[id], 0, bytes);
-        }
-    };
-    write(plan.lengths, bytemuck::cast_slice(&part.lengths));
-    let rows = part.rows;
-    if let Some(id) = plan.tokens {
-        let mut tokens = vec![0u32; part.steps * rows.len()];
-        for_each_step(part, |at, b, t| tokens[at] = batch.token(b, t).unwrap_or(0));
-        write(id, bytemuck::cast_slice(&tokens));
-    }
-    if let Some(id) = plan.input {
-        let tight = loaded.network.input.width();
-        let width = padded(tight);
-        let mut values = vec![0f32; part.steps * rows.len() * width];
-        for_each_step(part, |at, b, t| {
-            values[at * width..at * width + tight].copy_from_slice(batch.features(b, t));
-        });
-        write(id, bytemuck::cast_slice(&values));
-    }
-    if initial.is_none() && workspace.has_zero_states {
-        return;
-    }
-    write_states(gpu, loaded, workspace, rows.len(), initial);
-    workspace.has_zero_states = initial.is_none();
-}
-
-/// Writes initial states, or zeros, padded.
-pub(super) fn write_states(
-    gpu: &Gpu,
-    loaded: &Loaded,
-    workspace: &Workspace,
-    rows: usize,
-    states: Option<&States>,
-) {
-    let zeros;
-    let states = match states {
-        Some(states) => states,
-        None => {
-            zeros = States::zeros(&loaded.model, rows);
-            &zeros
-        }
-    };
-    let write = |id: usize, tensor: &Tensor| {
-        let width = tensor.shape().last().copied().unwrap_or(1);
-        let packed = crate::gpu::pack::pad_rows(tensor.data(), width);
-        if !packed.is_empty() {
-            gpu.queue.write_buffer(&workspace.buffers[id], 0, bytemuck::cast_slice(&packed));
-        }
-    };
-    let is_half = workspace.plan.request.precision == Precision::F16;
-    for (index, buffers) in workspace.plan.layers.iter().enumerate() {
-        if is_half {
-            let h = &states.h[index];
-            write(buffers.h_0, &Tensor::from_fn(h.shape(), |i| as_half(h.data()[i])));
-        } else {
-            write(buffers.h_0, &states.h[index]);
-        }
-        if let (Some(id), Some(c)) = (buffers.c_0, &states.c[index]) {
-            write(id, c);
-        }
-    }
-}
-
-/// Rounds a state to f16, as the device stores it.
-fn as_half(value: f32) -> f32 {
-    half::f16::from_f32(value).to_f32()
-}
-
-/// Calls `visit(place in [T, B], row of the batch, time step)` for every valid step of a part.
-fn for_each_step(part: &Part<'_>, mut visit: impl FnMut(usize, usize, usize)) {
-    for (column, (&b, &len)) in part.rows.iter().zip(&part.lengths).enumerate() {
-        for s in 0..usize::try_from(len).unwrap_or(0) {
-            visit(s * part.rows.len() + column, b, part.first + s);
-        }
-    }
-}
-
-/// Records copies of initial states into their working copies, ahead of any dispatch.
-pub(super) fn encode_start(workspace: &Workspace, encoder: &mut wgpu::CommandEncoder) {
-    for start in &workspace.plan.starts {
-        let bytes = workspace.plan.buffers[start.source].bytes;
-        let (source, target) = (&workspace.buffers[start.source], &workspace.buffers[start.target]);
-        encoder.copy_buffer_to_buffer(source, 0, target, start.target_at, Some(bytes));
-    }
-}
-
-fn submit(
-    loaded: &Loaded,
-    gpu: &Gpu,
-    workspace: &Workspace,
-    part: &Part<'_>,
-    with_states: bool,
-    layout: &ReadLayout,
-    staging: &wgpu::Buffer,
-) -> Result<wgpu::SubmissionIndex> {
-    let plan = &workspace.plan;
-    let shape = RunShape::new(&part.lengths);
-    let mut cuts = plan.submit_cuts(&shape, gpu.caps.flops_per_submit);
-    cuts.push(plan.ops.len());
-    let mut first = 0;
-    let mut index = None;
-    for (number, end) in cuts.iter().copied().enumerate() {
-        let mut encoder = gpu
-            .device
-            .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wgpu-rnn") });
-        if number == 0 {
-            encode_start(workspace, &mut encoder);
-        }
-        encode(gpu, workspace, &mut encoder, &shape, first..end, with_states, None)?;
-        if end == plan.ops.len() {
-            layout.encode(workspace, &mut encoder, staging);
-        }
-        index = Some(gpu.queue.submit([encoder.finish()]));
-        count(&loaded.engine.shared.counts.submits);
-        first = end;
-    }
-    index.ok_or_else(|| Error::device("run: nothing was submitted"))
-}
-
-/// What comes back, and where it lies in the staging buffer.
-pub(super) struct ReadLayout {
-    /// (buffer, place in it, bytes) in staging order.
-    copies: Vec<(usize, u64, u64)>,
-    output_values: usize,
-}
-
-impl ReadLayout {
-    fn new(plan: &Plan, part: &Part<'_>, with_output: bool, with_states: bool) -> Self {
-        let rows = part.rows.len();
-        let output = &plan.output;
-        let output_rows = if output.last_only { rows } else { part.steps * rows };
-        let output_values =
-            if with_output { output_rows * output.blocks * output.block_stride } else { 0 };
-        let mut layout = Self { copies: Vec::new(), output_values };
-        if with_output {
-            layout.copies.push((output.buffer, 0, output_values as u64 * 4));
-        }
-        if with_states {
-            layout.add_states(plan);
-        }
-        layout
-    }
-
-    /// Final states only.
-    pub(super) fn of_states(plan: &Plan) -> Self {
-        let mut layout = Self { copies: Vec::new(), output_values: 0 };
-        layout.add_states(plan);
-        layout
-    }
-
-    fn add_states(&mut self, plan: &Plan) {
-        for buffers in &plan.layers {
-            self.copies.push((buffers.h_n, 0, plan.buffers[buffers.h_n].bytes));
-            if let Some(c_0) = buffers.c_0 {
-                self.copies.push((buffers.cells, buffers.cells_at, plan.buffers[c_0].bytes));
-            }
-        }
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        // Mapping nothing is refused; sixteen bytes are not.
-        self.copies.iter().map(|(_, _, bytes)| bytes).sum::<u64>().max(16)
-    }
-
-    pub(super) fn encode(
-        &self,
-        workspace: &Workspace,
-        encoder: &mut wgpu::CommandEncoder,
-        staging: &wgpu::Buffer,
-    ) {
-        let mut offset = 0;
-        for (buffer, at, bytes) in &self.copies {
-            if *bytes > 0 {
-                let source = &workspace.buffers[*buffer];
-                encoder.copy_buffer_to_buffer(source, *at, staging, offset, Some(*bytes));
-            }
-            offset += bytes;
-        }
-    }
-
-    pub(super) fn states(&self, loaded: &Loaded, rows: usize, values: &[f32]) -> States {
-        let mut rest = &values[self.output_values..];
-        let mut states = States::zeros(&loaded.model, rows);
-        for (h, c) in states.h.iter_mut().zip(&mut states.c) {
-            rest = take_rows(h, rest);
-            if let Some(c) = c {
-                rest = take_rows(c, rest);
-            }
-        }
-        states
-    }
-}
-
-/// Fills a tight `[D, B, W]` from padded rows and returns what follows them.
-fn take_rows<'a>(tensor: &mut Tensor, values: &'a [f32]) -> &'a [f32] {
-    let width = tensor.shape().last().copied().unwrap_or(1).max(1);
-    let stride = padded(width);
-    let count = tensor.len() / width;
-    for (target, source) in tensor.data_mut().chunks_mut(width).zip(values.chunks(stride)) {
-        target.copy_from_slice(&source[..width]);
-    }
-    &values[(count * stride).max(4)..]
-}
-
-/// Brings padded output rows into the caller's order and layout; padding keeps the pad value.
-fn unpack(loaded: &Loaded, batch: &Batch, output: &PartOutput<'_>, into: &mut Tensor) {
-    let PartOutput { part, values, plan } = output;
-    if values.is_empty() || into.is_empty() {
-        return;
-    }
-    let (out, rows) = (&plan.output, part.rows.len());
-    let width = loaded.model.output_size();
-    let stride = out.blocks * out.block_stride;
-    let mut copy = |source: usize, target: usize| {
-        let row = &values[source * stride..(source + 1) * stride];
-        let target = &mut into.data_mut()[target * width..(target + 1) * width];
-        for (block, tight) in target.chunks_mut(out.width).enumerate() {
-            tight.copy_from_slice(&row[block * out.block_stride..][..out.width]);
-        }
-    };
-    if out.last_only {
-        for (column, &b) in part.rows.iter().enumerate() {
-            let len = batch.length(b);
-            if len > part.first && len <= part.first + part.steps {
-                copy(column, b);
-            }
-        }
-        return;
-    }
-    let layout: Layout = batch.layout();
-    for_each_step(part, |at, b, t| {
-        debug_assert!(at < part.steps * rows);
-        copy(at, layout.index(b, t, batch.batch_size(), batch.steps()));
-    });
 }

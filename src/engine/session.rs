@@ -1,13 +1,19 @@
 //! Recording into a caller's own command encoder: for applications that own the frame.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::LoadedModel;
 use super::loaded::Loaded;
-use super::{LoadedModel, count, run};
+use super::part::encode_start;
+use super::results::ReadLayout;
 use crate::batch::{Layout, States};
 use crate::error::{Error, Result};
-use crate::gpu::{External, Gpu, Wait, Weights, Workspace, encode, read_back};
+use crate::gpu::{
+    External, Gpu, Recording, Wait, Weights, Workspace, count, encode, pack, read_back,
+};
+use crate::kernel::Precision;
 use crate::plan::{Plan, RunShape};
+use crate::tensor::Tensor;
 
 /// The shape and habits of a [`Session`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +49,19 @@ pub struct Session {
     /// All rows over all steps: kernels skip what the lengths on the device exclude.
     shape: RunShape,
     options: SessionOptions,
+    /// Bind groups of the caller's buffers, the most recently used last.
+    bound: Mutex<Vec<Bound>>,
+}
+
+/// Pairs of buffers whose bind groups are kept: a ring of four frames.
+const KEPT_PAIRS: usize = 4;
+
+/// The bind groups of a pair of the caller's buffers.
+#[derive(Debug)]
+struct Bound {
+    input: wgpu::Buffer,
+    output: wgpu::Buffer,
+    groups: Arc<[Option<wgpu::BindGroup>]>,
 }
 
 impl LoadedModel {
@@ -66,7 +85,7 @@ impl LoadedModel {
         let plan = loaded.plan(gpu, request)?;
         let workspace = loaded.take_workspace(gpu, &plan)?;
         let shape = RunShape::new(&vec![to_u32(steps); batch]);
-        let session = Session { loaded, workspace, shape, options };
+        let session = Session { loaded, workspace, shape, options, bound: Mutex::default() };
         session.set_lengths(&vec![steps; batch])?;
         if !session.workspace.has_zero_states {
             session.set_states(None)?;
@@ -140,9 +159,32 @@ impl Session {
         }
         let (gpu, _) = self.on_gpu()?;
         gpu.scoped("states", || {
-            run::write_states(gpu, &self.loaded, &self.workspace, batch, states);
+            let zeros;
+            let states = match states {
+                Some(states) => states,
+                None => {
+                    zeros = States::zeros(&self.loaded.model, batch);
+                    &zeros
+                }
+            };
+            self.write_states(gpu, states);
             Ok(())
         })
+    }
+
+    fn write_states(&self, gpu: &Gpu, states: &States) {
+        let precision = self.workspace.plan.request.precision;
+        let write = |id: usize, tensor: &Tensor, precision: Precision| {
+            let packed = pack::state_rows(tensor, precision);
+            let buffer = &self.workspace.buffers[id];
+            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&packed));
+        };
+        for (index, buffers) in self.workspace.plan.layers.iter().enumerate() {
+            write(buffers.h_0, &states.h[index], precision);
+            if let (Some(id), Some(c)) = (buffers.c_0, &states.c[index]) {
+                write(id, c, Precision::F32);
+            }
+        }
     }
 
     /// Reads the final states of what was submitted last; waits for it, off the executor.
@@ -151,7 +193,7 @@ impl Session {
     /// `Device` when the device fails.
     pub async fn read_states(&self) -> Result<States> {
         let (gpu, _) = self.on_gpu()?;
-        let layout = run::ReadLayout::of_states(&self.workspace.plan);
+        let layout = ReadLayout::of_states(&self.workspace.plan);
         let (staging, index) = gpu.scoped("read states", || {
             let staging = self.loaded.staging.take(gpu, layout.bytes());
             let mut encoder =
@@ -167,6 +209,9 @@ impl Session {
     /// Records the network into `encoder`: `input` to `output`, both buffers of the caller with
     /// `STORAGE` usage and at least [`Session::input_bytes`] and [`Session::output_bytes`].
     ///
+    /// The session keeps the last four pairs of buffers with their bind groups, so that a ring of
+    /// frames makes none anew.
+    ///
     /// # Errors
     /// `Shape` when a buffer is too small or lacks `STORAGE`; `Device` when wgpu refuses a binding.
     pub fn encode(
@@ -180,19 +225,51 @@ impl Session {
         let (gpu, weights) = self.on_gpu()?;
         let workspace = &self.workspace;
         gpu.scoped("encode", || {
-            run::encode_start(workspace, encoder);
-            let external = External {
-                weights,
-                input: (input, self.input_bytes()),
-                output: (output, self.output_bytes()),
+            let late = self.bind(gpu, weights, input, output)?;
+            encode_start(workspace, encoder);
+            let recording = Recording {
+                shape: &self.shape,
+                ops: 0..workspace.plan.ops.len(),
+                with_states: true,
+                late: &late,
+                with_stamps: false,
             };
-            let range = 0..workspace.plan.ops.len();
-            encode(gpu, workspace, encoder, &self.shape, range, true, Some(external))?;
+            encode(gpu, workspace, encoder, recording);
             if self.options.carry_state {
                 self.carry(encoder);
             }
             Ok(())
         })
+    }
+
+    /// Returns the bind groups of a pair of buffers, made at first use.
+    fn bind(
+        &self,
+        gpu: &Gpu,
+        weights: &Weights,
+        input: &wgpu::Buffer,
+        output: &wgpu::Buffer,
+    ) -> Result<Arc<[Option<wgpu::BindGroup>]>> {
+        // Every entry is whole, whatever another thread did.
+        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = bound.iter().position(|b| (&b.input, &b.output) == (input, output));
+        let pair = match found {
+            Some(place) => bound.remove(place),
+            None => {
+                let external = External {
+                    input: (input, self.input_bytes()),
+                    output: (output, self.output_bytes()),
+                };
+                let groups = self.workspace.late_groups(gpu, weights, external)?.into();
+                Bound { input: input.clone(), output: output.clone(), groups }
+            }
+        };
+        if bound.len() == KEPT_PAIRS {
+            bound.remove(0);
+        }
+        let groups = Arc::clone(&pair.groups);
+        bound.push(pair);
+        Ok(groups)
     }
 
     fn carry(&self, encoder: &mut wgpu::CommandEncoder) {

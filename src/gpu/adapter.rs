@@ -3,8 +3,9 @@
 use super::{AdapterReport, DeviceChoice, EngineOptions, Gpu};
 use crate::error::{Error, Result};
 
-/// Features that kernels use where they are there.
-const USED_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP;
+/// Features that are used where they are there.
+const USED_FEATURES: wgpu::Features =
+    wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY);
 
 /// What the portability floor asks of every adapter: WebGPU's own default limits.
 const STORAGE_BUFFERS: u32 = 8;

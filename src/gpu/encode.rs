@@ -1,81 +1,87 @@
 //! A plan into commands: no submit, no map, no wait.
 
-use super::{Gpu, Weights, Workspace};
-use crate::error::Result;
+use std::ops::Range;
+
+use super::{Gpu, Workspace};
 use crate::plan::{Op, RunShape};
 
-/// The caller's buffers of an embedded run, with the bytes of each that are bound.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct External<'a> {
-    pub(crate) weights: &'a Weights,
-    pub(crate) input: (&'a wgpu::Buffer, u64),
-    pub(crate) output: (&'a wgpu::Buffer, u64),
+/// What is recorded of a plan, and how.
+pub(crate) struct Recording<'a> {
+    /// How long the sequences are.
+    pub(crate) shape: &'a RunShape,
+    /// Which operations.
+    pub(crate) ops: Range<usize>,
+    /// Whether final states are wanted.
+    pub(crate) with_states: bool,
+    /// Bind groups of calls that bind a caller's buffer, where there are any.
+    pub(crate) late: &'a [Option<wgpu::BindGroup>],
+    /// Whether the workspace's time stamps are written.
+    pub(crate) with_stamps: bool,
 }
 
-/// Records the operations `range` of a plan, all dispatches in one pass.
-///
-/// # Errors
-/// `Device` when a bind group for a caller's buffer is refused.
+/// Records operations of a plan, all dispatches in one pass.
 pub(crate) fn encode(
     gpu: &Gpu,
     workspace: &Workspace,
     encoder: &mut wgpu::CommandEncoder,
-    shape: &RunShape,
-    range: std::ops::Range<usize>,
-    with_states: bool,
-    external: Option<External<'_>>,
-) -> Result<()> {
-    let late = late_groups(gpu, workspace, external)?;
-    let groups: Vec<Option<&wgpu::BindGroup>> =
-        workspace.groups.iter().zip(&late).map(|(a, b)| a.as_ref().or(b.as_ref())).collect();
-    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+    recording: Recording<'_>,
+) {
+    let Recording { shape, ops, with_states, late, with_stamps } = recording;
+    let stamps = workspace.transfers.as_ref().and_then(|t| t.stamps.as_ref());
+    let is_last = ops.end == workspace.plan.ops.len();
+    let pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
         label: Some("wgpu-rnn"),
-        timestamp_writes: None,
+        timestamp_writes: stamps
+            .filter(|_| with_stamps)
+            .and_then(|stamps| stamps.writes(ops.start == 0, is_last)),
     });
-    for op in &workspace.plan.ops[range] {
+    let mut recorder = Recorder { workspace, late, pass, current: None };
+    for op in &workspace.plan.ops[ops] {
         match op {
             Op::Dispatch { for_states: true, .. } if !with_states => {}
+            // Outside of a run of steps, a kernel that takes the step's index gets 0.
             Op::Dispatch { call, grid, .. } => {
-                if let Some([x, y, z]) = shape.workgroups(*grid, 0) {
-                    pass.set_pipeline(&workspace.pipelines[*call].pipeline);
-                    // Outside of a run of steps, a kernel that takes the step's index gets 0.
-                    let offsets: &[u32] =
-                        if workspace.pipelines[*call].takes_step { &[0] } else { &[] };
-                    pass.set_bind_group(0, groups[*call], offsets);
-                    pass.dispatch_workgroups(x, y, z);
-                }
+                recorder.dispatch(*call, shape.workgroups(*grid, 0), 0)
             }
             Op::Steps { calls, first, count, lag } => {
                 let end = shape.end(*first, *count, *lag);
                 for s in *first..end {
                     let offset = (s - first) * gpu.caps.uniform_align;
                     for (call, grid) in calls {
-                        if let Some([x, y, z]) = shape.workgroups(*grid, s) {
-                            pass.set_pipeline(&workspace.pipelines[*call].pipeline);
-                            pass.set_bind_group(0, groups[*call], &[offset]);
-                            pass.dispatch_workgroups(x, y, z);
-                        }
+                        recorder.dispatch(*call, shape.workgroups(*grid, s), offset);
                     }
                 }
             }
             Op::MaySubmit { .. } => {}
         }
     }
-    Ok(())
 }
 
-fn late_groups(
-    gpu: &Gpu,
-    workspace: &Workspace,
-    external: Option<External<'_>>,
-) -> Result<Vec<Option<wgpu::BindGroup>>> {
-    workspace
-        .groups
-        .iter()
-        .enumerate()
-        .map(|(index, group)| match (group, external) {
-            (None, Some(e)) => workspace.group(gpu, e.weights, index, Some(e)).map(Some),
-            _ => Ok(None),
-        })
-        .collect()
+/// A pass with what is set in it. Nothing is allocated or looked up per dispatch.
+struct Recorder<'a> {
+    workspace: &'a Workspace,
+    late: &'a [Option<wgpu::BindGroup>],
+    pass: wgpu::ComputePass<'a>,
+    /// The call whose pipeline and bind group are set.
+    current: Option<usize>,
+}
+
+impl Recorder<'_> {
+    #[inline]
+    fn dispatch(&mut self, call: usize, groups: Option<[u32; 3]>, offset: u32) {
+        let Some([x, y, z]) = groups else { return };
+        let pipeline = &self.workspace.pipelines[call];
+        let is_set = self.current == Some(call);
+        if !is_set {
+            self.pass.set_pipeline(&pipeline.pipeline);
+            self.current = Some(call);
+        }
+        if !is_set || pipeline.takes_step {
+            let own = self.workspace.groups[call].as_ref();
+            let group = own.or_else(|| self.late.get(call).and_then(Option::as_ref));
+            let offsets: &[u32] = if pipeline.takes_step { &[offset] } else { &[] };
+            self.pass.set_bind_group(0, group, offsets);
+        }
+        self.pass.dispatch_workgroups(x, y, z);
+    }
 }

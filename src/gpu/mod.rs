@@ -3,7 +3,8 @@
 //! Carries a [`crate::plan::Plan`] out: `adapter` opens a device, `canary` asks it what it can do,
 //! `calibrate` how fast,
 //! `pack` and `weights` bring the network onto it, `pipelines` compiles, `workspace` holds buffers
-//! and bind groups of a plan, `encode` records, `readback` brings results home.
+//! and bind groups of a plan, `upload` brings a batch onto it, `encode` records, `stamps` asks the
+//! device's clock, `readback` brings results home.
 
 mod adapter;
 pub(crate) mod calibrate;
@@ -14,24 +15,41 @@ pub(crate) mod pack;
 mod pipelines;
 mod readback;
 mod shader;
+mod stamps;
+mod upload;
 mod weights;
 mod workspace;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub(crate) use adapter::{Found, is_software, open, report};
 pub use options::{AdapterReport, DeviceChoice, EngineOptions};
 
-pub(crate) use encode::{External, encode};
-pub(crate) use readback::{Staging, Wait, read_back};
+pub(crate) use encode::{Recording, encode};
+pub(crate) use readback::{Readback, Staging, Wait, read_back};
+pub(crate) use stamps::{STAMP_BYTES, Span};
 pub(crate) use weights::Weights;
-pub(crate) use workspace::Workspace;
+pub(crate) use workspace::{External, Transfers, Workspace};
 
 use crate::error::{Error, Result};
 use crate::plan::{
     Constants, ConstantsSource, DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT, HARDWARE_WORKGROUPS,
 };
 use pipelines::Pipelines;
+
+/// What was made on a device: none of it may grow while runs repeat.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    pub(crate) buffers: AtomicU64,
+    pub(crate) bind_groups: AtomicU64,
+    pub(crate) pipelines: AtomicU64,
+}
+
+/// Adds one.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
 
 /// An open device with what all networks on it share.
 #[derive(Clone, Debug)]
@@ -41,6 +59,7 @@ pub(crate) struct Gpu {
     pub(crate) info: wgpu::AdapterInfo,
     pub(crate) caps: DeviceCaps,
     pub(crate) pipelines: Arc<Pipelines>,
+    pub(crate) made: Arc<Made>,
     /// Whether fresh buffers are filled with NaN instead of left zero.
     pub(crate) poison: bool,
     /// Held around every use of a GL device; see [`Gpu::exclusive`].
@@ -92,6 +111,7 @@ impl Gpu {
             info,
             caps,
             pipelines: Arc::new(Pipelines::new(options.is_checked())),
+            made: Arc::default(),
             poison: options.poison_memory,
             turn: Arc::default(),
             fault: Arc::default(),
@@ -109,9 +129,9 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// Returns another handle to the same device, with the same compiled kernels.
+    /// Returns another handle to the same device, with the same compiled kernels and counts of its own.
     pub(crate) fn share(&self) -> Self {
-        self.clone()
+        Self { made: Arc::default(), ..self.clone() }
     }
 
     /// Takes measured constants in place of assumed ones.
@@ -196,11 +216,23 @@ impl Gpu {
         bytes: u64,
         usage: wgpu::BufferUsages,
     ) -> wgpu::Buffer {
+        count(&self.made.buffers);
         self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
             size: bytes.next_multiple_of(16),
             usage,
             mapped_at_creation: false,
+        })
+    }
+
+    /// Makes a buffer of at least `bytes`, zeroed and mapped for writing.
+    fn mapped_buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        count(&self.made.buffers);
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes.next_multiple_of(16).max(16),
+            usage,
+            mapped_at_creation: true,
         })
     }
 
@@ -211,16 +243,10 @@ impl Gpu {
         bytes: &[u8],
         usage: wgpu::BufferUsages,
     ) -> Result<wgpu::Buffer> {
-        let size = (bytes.len() as u64).next_multiple_of(16).max(16);
-        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some(label),
-            size,
-            usage,
-            mapped_at_creation: true,
-        });
+        let buffer = self.mapped_buffer(label, bytes.len() as u64, usage);
         {
             let mut view = buffer
-                .get_mapped_range_mut(0..size)
+                .get_mapped_range_mut(..)
                 .map_err(|e| self.device_error(format!("{label}: {e:?}")))?;
             view.slice(..bytes.len()).copy_from_slice(bytes);
         }

@@ -4,6 +4,7 @@
 //! a workgroup, which own neighbouring units, read neighbouring vec4s. Padding is zero, which makes
 //! padded units stay zero in every cell. Pure functions, tested without a device.
 
+use crate::kernel::Precision;
 use crate::model::{DirectionWeights, LayerSpec};
 use crate::plan::padded;
 use crate::tensor::Tensor;
@@ -112,6 +113,16 @@ pub(crate) fn shifted(shift: Option<&Tensor>, bias: Option<&Tensor>) -> Option<T
         }
         (shift, bias) => shift.or(bias).cloned(),
     }
+}
+
+/// Pads the rows of states `[D, B, width]`, rounded as the device stores them.
+pub(crate) fn state_rows(states: &Tensor, precision: Precision) -> Vec<f32> {
+    let width = states.shape().last().copied().unwrap_or(1);
+    let mut packed = pad_rows(states.data(), width);
+    if precision == Precision::F16 {
+        packed.iter_mut().for_each(|v| *v = half::f16::from_f32(*v).to_f32());
+    }
+    packed
 }
 
 /// Pads the rows of `[N, width]` to a multiple of four.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use super::{Gpu, shader};
+use super::{Gpu, count, shader};
 use crate::error::Result;
 use crate::kernel::{Access, Variant};
 
@@ -89,6 +89,7 @@ fn compile(gpu: &Gpu, variant: &Variant, checked: bool) -> Pipeline {
         },
         cache: None,
     });
+    count(&gpu.made.pipelines);
     let takes_step = spec.bindings.iter().any(|(_, access)| *access == Access::StepUniform);
     Pipeline { pipeline, layout, takes_step }
 }

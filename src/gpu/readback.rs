@@ -16,6 +16,58 @@ pub(crate) enum Wait {
     Yielding,
 }
 
+type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;
+
+/// A buffer that results are copied to, and from there to the host.
+#[derive(Debug)]
+pub(crate) struct Readback {
+    buffer: wgpu::Buffer,
+    /// Answers once the results can be taken; `None` while nothing was asked for, or it has answered.
+    mapping: Option<oneshot::Receiver<Mapped>>,
+}
+
+impl Readback {
+    pub(super) fn new(gpu: &Gpu, bytes: u64) -> Self {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        Self { buffer: gpu.buffer("readback", bytes, usage), mapping: None }
+    }
+
+    /// Returns the buffer, for the copy at the end of a run.
+    pub(crate) fn buffer(&self) -> &wgpu::Buffer {
+        &self.buffer
+    }
+
+    /// Asks for the first `bytes` bytes, after the submit that copies to them.
+    pub(crate) fn request(&mut self, bytes: u64) {
+        self.mapping = Some(request(&self.buffer, bytes));
+    }
+
+    /// Waits for submission `index` and for what was asked for. May be dropped and called again.
+    ///
+    /// # Errors
+    /// `Device` when the device is lost or the map fails.
+    pub(crate) async fn ready(
+        &mut self,
+        gpu: &Gpu,
+        index: &wgpu::SubmissionIndex,
+        wait: Wait,
+    ) -> Result<()> {
+        let Some(mapping) = &mut self.mapping else { return Ok(()) };
+        poll(gpu, index.clone(), wait).await?;
+        answer(gpu, mapping.await)?;
+        self.mapping = None;
+        Ok(())
+    }
+
+    /// Copies the first `bytes` bytes out, once they are there.
+    ///
+    /// # Errors
+    /// `Device` when the device is lost.
+    pub(crate) fn take<T: bytemuck::Pod>(&self, gpu: &Gpu, bytes: u64) -> Result<Vec<T>> {
+        take(gpu, &self.buffer, bytes)
+    }
+}
+
 /// Waits for submission `index` and copies the first `bytes` bytes out of a mappable buffer.
 ///
 /// # Errors
@@ -27,26 +79,38 @@ pub(crate) async fn read_back<T: bytemuck::Pod>(
     index: wgpu::SubmissionIndex,
     wait: Wait,
 ) -> Result<Vec<T>> {
-    let (sender, receiver) = oneshot::channel();
-    {
+    let mapping = {
         let _turn = gpu.exclusive();
-        staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
-            // The receiver is gone only when the caller dropped the future.
-            let _ = sender.send(result);
-        });
-    }
+        request(staging, bytes)
+    };
     poll(gpu, index, wait).await?;
+    answer(gpu, mapping.await)?;
+    take(gpu, staging, bytes)
+}
+
+fn request(buffer: &wgpu::Buffer, bytes: u64) -> oneshot::Receiver<Mapped> {
+    let (sender, receiver) = oneshot::channel();
+    buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+        // The receiver is gone only when the caller dropped the future.
+        let _ = sender.send(result);
+    });
     receiver
-        .await
+}
+
+fn answer(gpu: &Gpu, answer: std::result::Result<Mapped, oneshot::Canceled>) -> Result<()> {
+    answer
         .map_err(|_| gpu.device_error("readback: the device dropped the request"))?
-        .map_err(|e| gpu.device_error("readback: the buffer could not be mapped").with_source(e))?;
+        .map_err(|e| gpu.device_error("readback: the buffer could not be mapped").with_source(e))
+}
+
+fn take<T: bytemuck::Pod>(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<T>> {
     let turn = gpu.exclusive();
-    let view = staging
+    let view = buffer
         .get_mapped_range(0..bytes)
         .map_err(|e| gpu.device_error(format!("readback: {e:?}")))?;
     let copy = bytemuck::pod_collect_to_vec(&view[..]);
     drop(view);
-    staging.unmap();
+    buffer.unmap();
     drop(turn);
     gpu.check_alive()?;
     Ok(copy)

@@ -3,11 +3,39 @@
 use std::sync::Arc;
 
 use super::pipelines::Pipeline;
-use super::{External, Gpu, Weights};
+use super::stamps::Stamps;
+use super::upload::Upload;
+use super::{Gpu, Readback, Weights, count};
 use crate::error::Result;
 use crate::kernel::Access;
 use crate::kernel::uniforms::Step;
 use crate::plan::{Call, Op, Plan, Slot};
+
+/// The caller's buffers of an embedded run, with the bytes of each that are bound.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct External<'a> {
+    pub(crate) input: (&'a wgpu::Buffer, u64),
+    pub(crate) output: (&'a wgpu::Buffer, u64),
+}
+
+/// The way onto the device and back, for plans whose input and output are not a caller's buffers.
+#[derive(Debug)]
+pub(crate) struct Transfers {
+    pub(crate) upload: Upload,
+    pub(crate) readback: Readback,
+    /// Made when a run is to be timed.
+    pub(crate) stamps: Option<Stamps>,
+}
+
+impl Transfers {
+    /// Makes the time stamps at first use, and tells whether there are any.
+    pub(crate) fn has_stamps(&mut self, gpu: &Gpu) -> bool {
+        if self.stamps.is_none() {
+            self.stamps = Stamps::new(gpu);
+        }
+        self.stamps.is_some()
+    }
+}
 
 /// Everything a plan needs on the device.
 #[derive(Debug)]
@@ -19,6 +47,8 @@ pub(crate) struct Workspace {
     pub(crate) pipelines: Vec<Arc<Pipeline>>,
     /// One per call; `None` for calls that bind a caller's buffer.
     pub(crate) groups: Vec<Option<wgpu::BindGroup>>,
+    /// `None` for plans that bind a caller's buffers.
+    pub(crate) transfers: Option<Transfers>,
     /// Whether the initial states on the device are zero.
     pub(crate) has_zero_states: bool,
 }
@@ -57,6 +87,7 @@ impl Workspace {
                 steps,
                 pipelines,
                 groups: Vec::new(),
+                transfers: plan.request.external.is_none().then(|| transfers(gpu, &plan)),
                 has_zero_states: !gpu.poison,
             };
             for (index, call) in plan.calls.iter().enumerate() {
@@ -71,8 +102,25 @@ impl Workspace {
         })
     }
 
+    /// Makes the bind groups that bind a caller's buffers, one place per call.
+    ///
+    /// # Errors
+    /// `Device` when a call has a buffer too few.
+    pub(crate) fn late_groups(
+        &self,
+        gpu: &Gpu,
+        weights: &Weights,
+        external: External<'_>,
+    ) -> Result<Vec<Option<wgpu::BindGroup>>> {
+        let make = |(index, group): (usize, &Option<wgpu::BindGroup>)| match group {
+            None => self.group(gpu, weights, index, Some(external)).map(Some),
+            Some(_) => Ok(None),
+        };
+        self.groups.iter().enumerate().map(make).collect()
+    }
+
     /// Makes the bind group of call `index`; `external` holds the caller's buffers.
-    pub(super) fn group(
+    fn group(
         &self,
         gpu: &Gpu,
         weights: &Weights,
@@ -97,6 +145,7 @@ impl Workspace {
             };
             entries.push(wgpu::BindGroupEntry { binding, resource });
         }
+        count(&gpu.made.bind_groups);
         Ok(gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(&call.variant.to_string()),
             layout: &self.pipelines[index].layout,
@@ -123,6 +172,14 @@ impl Workspace {
             Slot::ExternalInput => external.map(|e| part(e.input)),
             Slot::ExternalOutput => external.map(|e| part(e.output)),
         })
+    }
+}
+
+fn transfers(gpu: &Gpu, plan: &Plan) -> Transfers {
+    Transfers {
+        upload: Upload::new(gpu, plan.upload_bytes()),
+        readback: Readback::new(gpu, plan.readback_bytes()),
+        stamps: None,
     }
 }
 

@@ -84,7 +84,7 @@ impl<'a> Builder<'a> {
             }
         }
         self.output(rows)?;
-        self.check_readback()?;
+        self.check_transfers()?;
         self.plan.choices = self.choices;
         Ok(self.plan)
     }
@@ -101,20 +101,21 @@ impl<'a> Builder<'a> {
         self.plan.starts.push(StartCopy { source, target, target_at });
     }
 
-    /// Everything that a run may read back goes through one staging buffer.
-    fn check_readback(&self) -> Result<()> {
+    /// Everything that a run uploads goes through one buffer, and so does what it reads back.
+    fn check_transfers(&self) -> Result<()> {
         if self.plan.request.external.is_some() {
             return Ok(());
         }
-        let size = |id: usize| self.plan.buffers[id].bytes;
-        let states = self.plan.layers.iter().map(|l| size(l.h_n) + l.c_0.map_or(0, size));
-        let bytes = states.sum::<u64>() + size(self.plan.output.buffer);
-        if bytes > self.caps.max_buffer {
-            return Err(Error::limit(format!(
-                "results: expected at most {} bytes in one buffer, got {bytes} for B = {}, T = {} \
-                 (use smaller batches)",
-                self.caps.max_buffer, self.batch, self.steps
-            )));
+        let transfers =
+            [("uploads", self.plan.upload_bytes()), ("results", self.plan.readback_bytes())];
+        for (what, bytes) in transfers {
+            if bytes > self.caps.max_buffer {
+                return Err(Error::limit(format!(
+                    "{what}: expected at most {} bytes in one buffer, got {bytes} for B = {}, \
+                     T = {} (use smaller batches)",
+                    self.caps.max_buffer, self.batch, self.steps
+                )));
+            }
         }
         Ok(())
     }

@@ -380,6 +380,24 @@ impl Plan {
         self.buffers.iter().map(|buffer| buffer.bytes).sum()
     }
 
+    /// Lists the buffers that a run may upload to: lengths, input or tokens, initial states.
+    pub(crate) fn uploads(&self) -> impl Iterator<Item = usize> {
+        let states = self.layers.iter().flat_map(|l| [Some(l.h_0), l.c_0]);
+        std::iter::once(self.lengths).chain(self.input).chain(self.tokens).chain(states.flatten())
+    }
+
+    /// Returns the bytes of the buffer that an upload is written to.
+    pub(crate) fn upload_bytes(&self) -> u64 {
+        self.uploads().map(|id| self.buffers[id].bytes.next_multiple_of(16)).sum()
+    }
+
+    /// Returns the bytes of the buffer that results are read back through, two time stamps included.
+    pub(crate) fn readback_bytes(&self) -> u64 {
+        let size = |id: usize| self.buffers[id].bytes;
+        let states = self.layers.iter().map(|l| size(l.h_n) + l.c_0.map_or(0, size));
+        states.sum::<u64>() + size(self.output.buffer) + 16
+    }
+
     /// Counts the dispatches of a run whose sequences all have `steps` steps.
     pub fn dispatches(&self, shape: &RunShape) -> usize {
         let mut count = 0;

@@ -10,7 +10,7 @@ use super::calibration::NOT_CALIBRATED;
 use super::measure::{Runner, Samples, Stats, sample};
 use super::oracle::Prepared;
 use super::prepare::{Missing, prepare};
-use super::record::{Build, Figures, Record, Status};
+use super::record::{Build, BusyClock, Figures, Record, Status};
 use super::sites::Site;
 use super::verdict::{TooSlow, judge};
 use super::workload::{Measure, Workload, as_f64};
@@ -100,8 +100,9 @@ impl Sweep<'_> {
                 Ok(ready) => {
                     let mut record = self.record(site, workload, measure, *strategy);
                     record.check = Some(ready.checked);
+                    record.record = ready.recording;
                     record.strategy_used = Some(ready.runner.used.clone());
-                    places.push((records.len(), ready.is_resident));
+                    places.push((records.len(), ready.is_resident, ready.busy));
                     records.push(record);
                     runners.push(ready.runner);
                 }
@@ -112,11 +113,17 @@ impl Sweep<'_> {
         }
         let samples = self.sample(workload, site, measure, &mut runners, results);
         let facts = Facts { workload, work: &prepared.work, constants: site.constants.as_ref() };
-        for ((runner, samples), (place, is_resident)) in runners.iter().zip(samples).zip(places) {
+        for ((runner, samples), (place, is_resident, busy)) in
+            runners.iter().zip(samples).zip(places)
+        {
             let record = &mut records[place];
             match samples {
                 Ok(samples) => {
                     record.figures = facts.figures(samples, runner.memory, is_resident);
+                    if let (Some(busy), Some(figures)) = (busy, &mut record.figures) {
+                        figures.busy_fraction = Some(busy);
+                        figures.busy_clock = Some(BusyClock::Timestamps);
+                    }
                     record.status = Status::Ok;
                 }
                 Err(error) => {
@@ -223,14 +230,17 @@ impl Facts<'_> {
             roofline_algorithm: algorithm.map(|floor| floor / median),
             roofline_reason: floor.is_none().then(|| NOT_CALIBRATED.to_owned()),
             busy_fraction: None,
+            busy_clock: None,
         })
     }
 }
 
-/// Fills the busy fraction of a stream: the device's own time of a batch over the stream's.
+/// Fills the busy fraction of streams on devices without a clock: the time of a batch from submit to
+/// idle, with nothing else under way, over the stream's.
 fn fill_busy(records: &mut [Record]) {
     for index in 0..records.len() {
-        if records[index].measure != Measure::Stream {
+        let is_known = records[index].figures.as_ref().is_some_and(|f| f.busy_fraction.is_some());
+        if records[index].measure != Measure::Stream || is_known {
             continue;
         }
         let strategy = &records[index].strategy;
@@ -240,6 +250,7 @@ fn fill_busy(records: &mut [Record]) {
             .and_then(Record::median);
         if let (Some(layer), Some(figures)) = (layer, &mut records[index].figures) {
             figures.busy_fraction = Some(layer / figures.seconds.median);
+            figures.busy_clock = Some(BusyClock::SubmitToIdle);
         }
     }
 }

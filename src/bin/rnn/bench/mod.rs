@@ -2,7 +2,7 @@
 //!
 //! `args` and `suites` say what to measure, `workload` describes it, `oracle` makes it ready with the
 //! results that must come out, `sites` opens the devices, `prepare` turns a workload on a device into
-//! calls, `measure` times them, `drive` goes through all of it, and `record`, `print`, `compare`,
+//! calls, `measure` and `recording` time them, `drive` goes through all of it, and `record`, `print`, `compare`,
 //! `verdict`, `calibration` and `html` say what came out.
 
 mod args;
@@ -15,6 +15,7 @@ mod oracle;
 mod prepare;
 mod print;
 mod record;
+mod recording;
 mod session;
 mod sites;
 mod suites;

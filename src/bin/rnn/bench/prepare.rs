@@ -1,19 +1,21 @@
 //! From a workload on a device to something that can be timed: loaded, checked and warm.
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use std::time::{Duration, Instant};
+
 use wgpu_rnn::check::compare;
 use wgpu_rnn::plan::Plan;
-use wgpu_rnn::{Engine, Error, ErrorKind, LoadedModel, Result, Strategy, Tensor};
+use wgpu_rnn::{
+    Engine, Error, ErrorKind, LoadedModel, Result, Strategy, Stream, StreamOptions, Tensor,
+};
 
-use super::measure::Runner;
+use super::measure::{Runner, Stats};
 use super::oracle::{Checked, Prepared, wrong};
+use super::recording::Recording;
 use super::session::OnDevice;
 use super::workload::{Kind, Measure, Workload};
 
 /// Batches of a call of the stream.
-const STREAM: usize = 8;
-/// Batches in flight.
-const IN_FLIGHT: usize = 4;
+const STREAM: usize = 16;
 
 /// A runner and what was found out on the way to it.
 pub(super) struct Ready<'a> {
@@ -23,6 +25,10 @@ pub(super) struct Ready<'a> {
     pub(super) checked: Checked,
     /// Whether every layer runs its time loop inside one dispatch.
     pub(super) is_resident: bool,
+    /// What recording a run costs, where the measure starts with it.
+    pub(super) recording: Option<Recording>,
+    /// The part of a stream's time in which the device computed, where it has a clock.
+    pub(super) busy: Option<f64>,
 }
 
 /// Why a measure was not taken.
@@ -75,24 +81,55 @@ pub(super) fn prepare<'a>(
             let batch = &prepared.batch;
             let (used, memory, is_resident) = of_run(&loaded, prepared)?;
             let is_stream = measure == Measure::Stream;
-            let mut call: Box<dyn FnMut() -> Result<()> + 'a> = if is_stream {
-                Box::new(move || stream(&loaded, prepared))
+            if is_stream {
+                stream(&loaded, prepared)?;
+            } else {
+                loaded.run_blocking(batch)?;
+            }
+            let busy = is_stream.then(|| busy(&loaded, prepared)).transpose()?.flatten();
+            let call: Box<dyn FnMut() -> Result<()> + 'a> = if is_stream {
+                Box::new(move || stream(&loaded, prepared).map(drop))
             } else {
                 Box::new(move || loaded.run_blocking(batch).map(drop))
             };
-            call()?;
             let units = if is_stream { STREAM } else { 1 };
-            let memory = if is_stream { memory.saturating_mul(IN_FLIGHT as u64) } else { memory };
-            Ready { runner: Runner { strategy, used, memory, units, call }, checked, is_resident }
+            let depth = if is_stream { StreamOptions::default().depth as u64 } else { 1 };
+            let memory = memory.saturating_mul(depth);
+            let runner = Runner { strategy, used, memory, units, call };
+            Ready { runner, checked, is_resident, recording: None, busy }
         }
     };
     Ok(ready)
 }
 
-/// Runs batches, several in flight.
-fn stream(loaded: &LoadedModel, prepared: &Prepared) -> Result<()> {
-    let runs = futures::stream::iter((0..STREAM).map(|_| loaded.run(&prepared.batch)));
-    pollster::block_on(runs.buffered(IN_FLIGHT).try_for_each(|_| async { Ok(()) }))
+/// Runs a stream of batches, its fill and its end included.
+fn stream(loaded: &LoadedModel, prepared: &Prepared) -> Result<Duration> {
+    drain(&mut loaded.stream(StreamOptions::default())?, prepared)
+}
+
+/// Pushes batches and takes all results; returns how long it took.
+fn drain(stream: &mut Stream, prepared: &Prepared) -> Result<Duration> {
+    let started = Instant::now();
+    for _ in 0..STREAM {
+        stream.push_blocking(&prepared.batch)?;
+    }
+    while stream.pop_blocking()?.is_some() {}
+    Ok(started.elapsed())
+}
+
+/// Returns the part of a stream's time in which the device computed, by its own clock: the median of
+/// three; `None` where it has none.
+fn busy(loaded: &LoadedModel, prepared: &Prepared) -> Result<Option<f64>> {
+    let mut fractions = Vec::new();
+    // The first makes the time stamps.
+    for _ in 0..4 {
+        let mut stream =
+            loaded.stream(StreamOptions { timed: true, ..StreamOptions::default() })?;
+        let wall = drain(&mut stream, prepared)?;
+        let Some(device) = stream.device_time() else { return Ok(None) };
+        fractions.push(device.as_secs_f64() / wall.as_secs_f64());
+    }
+    Ok(Stats::of(&fractions[1..]).map(|stats| stats.median))
 }
 
 /// Names the strategies of a plan's layers, each once, in order.
@@ -146,7 +183,7 @@ fn session<'a>(
     if let Some(fault) = compare("output of the session", &got, &want).fault {
         return Err(wrong(&fault));
     }
-    Ok(of_session(run, prepared, strategy, checked, |run| run.run()))
+    of_session(run, prepared, strategy, checked, |run| run.run())
 }
 
 /// One step a call, with the upload of its input.
@@ -160,10 +197,10 @@ fn frames<'a>(loaded: &LoadedModel, prepared: &Prepared, strategy: Strategy) -> 
     }
     let checked = prepared.check_frames(output)?;
     let frame = prepared.short.features(0, 0).to_vec();
-    Ok(of_session(run, prepared, strategy, checked, move |run| {
+    of_session(run, prepared, strategy, checked, move |run| {
         run.write(bytemuck::cast_slice(&frame))?;
         run.run()
-    }))
+    })
 }
 
 fn of_session<'a>(
@@ -172,14 +209,18 @@ fn of_session<'a>(
     strategy: Strategy,
     checked: Checked,
     call: impl Fn(&OnDevice) -> Result<()> + 'a,
-) -> Ready<'a> {
+) -> Result<Ready<'a>> {
     let session = run.session();
     let plan = session.plan();
     let (used, is_resident) = (strategies(plan), is_resident(plan));
     let buffers = session.input_bytes() + session.output_bytes();
     let memory = weight_bytes(prepared) + plan.bytes() + buffers;
+    let request = &plan.request;
+    let steps = u32::try_from(request.steps).unwrap_or(u32::MAX);
+    let recording = Some(run.recording(&vec![steps; request.batch])?);
     let call = Box::new(move || call(&run));
-    Ready { runner: Runner { strategy, used, memory, units: 1, call }, checked, is_resident }
+    let runner = Runner { strategy, used, memory, units: 1, call };
+    Ok(Ready { runner, checked, is_resident, recording, busy: None })
 }
 
 /// One step a run, from the states of the run before.
@@ -196,6 +237,6 @@ fn carried<'a>(
         states = loaded.run_blocking(&batch)?.states;
         Ok(())
     };
-    let call = Box::new(call);
-    Ok(Ready { runner: Runner { strategy, used, memory, units: 1, call }, checked, is_resident })
+    let runner = Runner { strategy, used, memory, units: 1, call: Box::new(call) };
+    Ok(Ready { runner, checked, is_resident, recording: None, busy: None })
 }

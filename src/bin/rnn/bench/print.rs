@@ -5,6 +5,7 @@ use wgpu_rnn::{Error, ErrorKind};
 
 use super::args::OutputFormat;
 use super::record::{Build, Device, Figures, Record, Status};
+use super::recording::Recording;
 use crate::failure::{Result, format_error};
 use crate::table::{Align, Table, bytes};
 
@@ -70,6 +71,7 @@ pub(super) fn table(records: &[Record]) -> Table {
         ("seq/s", Align::Right),
         ("GFLOP/s", Align::Right),
         ("memory", Align::Right),
+        ("record", Align::Right),
         ("roofline (hardware)", Align::Right),
         ("roofline (algorithm)", Align::Right),
         ("busy", Align::Right),
@@ -82,7 +84,7 @@ pub(super) fn table(records: &[Record]) -> Table {
             record.measure.name().to_owned(),
         ];
         match &record.figures {
-            Some(figures) => row.extend(cells(figures)),
+            Some(figures) => row.extend(cells(figures, record.record.as_ref())),
             None => row.push(reason(record)),
         }
         table.row(row);
@@ -90,7 +92,12 @@ pub(super) fn table(records: &[Record]) -> Table {
     table
 }
 
-fn cells(f: &Figures) -> [String; 10] {
+/// Writes what recording takes, and how many empty passes that is.
+fn recording(recording: &Recording) -> String {
+    format!("{} ({}×)", seconds(recording.seconds), figure(recording.ratio))
+}
+
+fn cells(f: &Figures, record: Option<&Recording>) -> [String; 11] {
     let step = f.seconds_per_step;
     let roofline = |fraction: Option<f64>| {
         let missing = || format!("n/a ({})", f.roofline_reason.as_deref().unwrap_or("unknown"));
@@ -104,6 +111,7 @@ fn cells(f: &Figures) -> [String; 10] {
         figure(f.sequences_per_s),
         figure(f.gflop_per_s),
         bytes(f.memory_bytes),
+        record.map_or_else(String::new, recording),
         roofline(f.roofline_hardware),
         roofline(f.roofline_algorithm),
         f.busy_fraction.map_or_else(String::new, percent),
@@ -226,7 +234,7 @@ pub(super) fn render(records: &[Record], build: &Build, format: OutputFormat) ->
 }
 
 /// Columns of the CSV, as paths into a JSON record; samples are joined by spaces.
-pub(super) const CSV_COLUMNS: [&str; 47] = [
+pub(super) const CSV_COLUMNS: [&str; 53] = [
     "schema",
     "schema_version",
     "date",
@@ -257,6 +265,11 @@ pub(super) const CSV_COLUMNS: [&str; 47] = [
     "status",
     "reason",
     "check.max_abs",
+    "record.dispatches",
+    "record.seconds",
+    "record.encode_s",
+    "record.empty_pass_s",
+    "record.ratio",
     "figures.seconds.median",
     "figures.seconds.p10",
     "figures.seconds.p90",
@@ -273,6 +286,7 @@ pub(super) const CSV_COLUMNS: [&str; 47] = [
     "figures.roofline_algorithm",
     "figures.roofline_reason",
     "figures.busy_fraction",
+    "figures.busy_clock",
     "figures.samples_s",
 ];
 

@@ -7,6 +7,7 @@ use wgpu_rnn::{Engine, wgpu};
 
 use super::measure::Stats;
 use super::oracle::Checked;
+use super::recording::Recording;
 use super::workload::{Lengths, Measure, Workload};
 
 /// Name of the schema.
@@ -169,8 +170,21 @@ pub(super) struct Figures {
     pub(super) roofline_algorithm: Option<f64>,
     /// Why the floors are missing.
     pub(super) roofline_reason: Option<String>,
-    /// Time of the device's own work over the time of a batch of the stream.
+    /// The part of the stream's time in which the device computed.
     pub(super) busy_fraction: Option<f64>,
+    /// What that was measured with.
+    #[serde(default)]
+    pub(super) busy_clock: Option<BusyClock>,
+}
+
+/// Where the device's time comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum BusyClock {
+    /// Time stamps of the device in the stream itself.
+    Timestamps,
+    /// The host's clock, in `layer`: one batch from submit to idle.
+    SubmitToIdle,
 }
 
 /// One measure of one workload on one device with one strategy.
@@ -194,6 +208,9 @@ pub(super) struct Record {
     pub(super) reason: Option<String>,
     /// What was compared with the f64 reference.
     pub(super) check: Option<Checked>,
+    /// What it costs the host to record one run; `None` where the measure does not start with that.
+    #[serde(default)]
+    pub(super) record: Option<Recording>,
     pub(super) figures: Option<Figures>,
 }
 
@@ -230,6 +247,7 @@ impl Record {
             status: Status::NotApplicable,
             reason: None,
             check: None,
+            record: None,
             figures: None,
         }
     }

@@ -1,8 +1,11 @@
 //! A network on a GPU with buffers of the bench's own: what is timed from submit to idle.
 
+use wgpu_rnn::plan::RunShape;
 use wgpu_rnn::{
     Batch, Engine, Error, ErrorKind, LoadedModel, Result, Session, SessionOptions, wgpu,
 };
+
+use super::recording::Recording;
 
 /// Values that are read back for comparison at most: 64 MiB.
 const MOST_COMPARED: usize = 1 << 24;
@@ -68,6 +71,18 @@ impl OnDevice {
     /// As [`Session::submit_and_wait`].
     pub(super) fn run(&self) -> Result<()> {
         self.session.submit_and_wait(&self.input, &self.output)
+    }
+
+    /// Times the recording of a run.
+    ///
+    /// # Errors
+    /// As [`Session::encode`].
+    pub(super) fn recording(&self, lengths: &[u32]) -> Result<Recording> {
+        let device = self.engine.device().ok_or_else(no_device)?;
+        let dispatches = self.session.plan().dispatches(&RunShape::new(lengths));
+        Recording::of(device, dispatches, |encoder| {
+            self.session.encode(encoder, &self.input, &self.output)
+        })
     }
 
     /// Returns the session.

@@ -1,10 +1,16 @@
 //! The loop of a run: reads a window of sequences, sorts it into batches of similar length, computes
 //! them, and hands the results on in the order of the input.
 //!
-//! Memory is bounded by the window. A `.csv` is one sequence and may be longer than memory: where
-//! every layer reads forward it is computed in chunks of time steps that pass their states on.
+//! Memory is bounded by the window and by the stream that batches go through: while the device computes
+//! one, the next is read, parsed and uploaded. A `.csv` is one sequence and may be longer than memory:
+//! where every layer reads forward it is computed in chunks of time steps that pass their states on.
 
-use wgpu_rnn::{Batch, Direction, Layout, LoadedModel, Model, Output, Result, RunOptions, States};
+use std::collections::VecDeque;
+
+use wgpu_rnn::{
+    Batch, Direction, Layout, LoadedModel, Model, Output, Result, RunOptions, States, Stream,
+    StreamOptions,
+};
 
 use super::collect::{Collected, Done};
 use crate::data::read::csv::CsvSteps;
@@ -39,6 +45,25 @@ pub(super) struct Drive<'a> {
     pub(super) reporter: &'a mut Reporter,
 }
 
+/// Batches under way, and the windows that they are of.
+struct Course {
+    stream: Stream,
+    /// The oldest first; batches come back in the order in which they were sent.
+    windows: VecDeque<Window>,
+}
+
+/// Sequences that were read together.
+struct Window {
+    sequences: Vec<Sequence>,
+    /// Which sequence of the input the first one is.
+    first: usize,
+    lengths: Vec<usize>,
+    /// The sequences of each batch.
+    groups: Vec<Vec<usize>>,
+    /// Results of the batches that have come back.
+    outputs: Vec<Output>,
+}
+
 impl Drive<'_> {
     /// Runs every sequence of `source`; `initial` holds the states of all of them.
     ///
@@ -51,15 +76,25 @@ impl Drive<'_> {
     ) -> Result<()> {
         let batch = self.batch_size.unwrap_or(BATCH);
         let window = if source.known().uniform { batch } else { batch.saturating_mul(WINDOW) };
+        let run = RunOptions { states: self.collected.wants_states(), ..RunOptions::default() };
+        let stream = self.loaded.stream(StreamOptions { run, ..StreamOptions::default() })?;
+        let mut course = Course { stream, windows: VecDeque::new() };
+        // The CPU overlaps nothing, and who asks for single sequences may wait for each result.
+        let at_once = batch == 1 || self.loaded.engine().info().is_cpu_path;
         let mut first = 0;
         loop {
             let sequences = self.read(source, window)?;
             if sequences.is_empty() {
                 break;
             }
-            self.window(&sequences, first, initial)?;
+            let start = first;
             first += sequences.len();
+            self.window(&mut course, sequences, start, initial)?;
+            if at_once {
+                self.drain(&mut course)?;
+            }
         }
+        self.drain(&mut course)?;
         match initial {
             Some(initial) => states::check(initial, self.loaded.model(), first),
             None => Ok(()),
@@ -79,49 +114,83 @@ impl Drive<'_> {
         Ok(sequences)
     }
 
+    /// Sends the sequences of a window off in batches of similar length.
     fn window(
         &mut self,
-        sequences: &[Sequence],
+        course: &mut Course,
+        sequences: Vec<Sequence>,
         first: usize,
         initial: Option<&States>,
     ) -> Result<()> {
         let lengths: Vec<usize> = sequences.iter().map(|s| self.wanted.steps(&s.values)).collect();
         let longest = lengths.iter().copied().max().unwrap_or(0);
         let size = self.batch_size.unwrap_or_else(|| auto_batch(self.loaded.model(), longest));
-        let mut outputs: Vec<Output> = Vec::new();
-        let mut places = vec![(0, 0); sequences.len()];
-        for (index, group) in wgpu_rnn::bucket(&lengths, size).iter().enumerate() {
-            for (row, &sequence) in group.iter().enumerate() {
-                places[sequence] = (index, row);
+        let groups = wgpu_rnn::bucket(&lengths, size);
+        let (count, outputs) = (groups.len(), Vec::with_capacity(groups.len()));
+        course.windows.push_back(Window { sequences, first, lengths, groups, outputs });
+        for index in 0..count {
+            // The window stays: its last batch is still under way.
+            let Some(window) = course.windows.back() else { break };
+            let batch = self.batch(window, index, initial)?;
+            if let Some(output) = course.stream.push_blocking(&batch)? {
+                self.arrived(course, output)?;
             }
-            let rows: Vec<usize> = group.iter().map(|&sequence| first + sequence).collect();
-            let part =
-                initial.map(|initial| select(initial, self.loaded.model(), &rows)).transpose()?;
-            let values: Vec<&Values> = group.iter().map(|&s| &sequences[s].values).collect();
-            let batch = to_batch(&values, &self.wanted)?;
-            let batch = match part {
-                Some(states) => batch.with_initial(states),
-                None => batch,
-            };
-            outputs.push(self.compute(&batch)?);
-            self.reporter.advance(batch.batch_size(), batch.total_steps());
-        }
-        for (index, sequence) in sequences.iter().enumerate() {
-            let (group, row) = places[index];
-            let output = &outputs[group];
-            let values = rows_of(self.loaded.model(), &output.output, row, lengths[index]);
-            let done =
-                Done { sequence: first + index, start: 0, input: &sequence.values, output: values };
-            self.collected.take_states(&output.states, row);
-            self.hand_on(&done, sequence.id.as_ref(), true)?;
         }
         Ok(())
     }
 
-    fn compute(&self, batch: &Batch) -> Result<Output> {
-        let states = self.collected.wants_states();
-        let options = RunOptions { states, ..RunOptions::default() };
-        self.loaded.run_blocking_with(batch, &options)
+    /// Makes one batch of a window.
+    fn batch(&self, window: &Window, index: usize, initial: Option<&States>) -> Result<Batch> {
+        let group = &window.groups[index];
+        let values: Vec<&Values> = group.iter().map(|&s| &window.sequences[s].values).collect();
+        let batch = to_batch(&values, &self.wanted)?;
+        let Some(initial) = initial else { return Ok(batch) };
+        let rows: Vec<usize> = group.iter().map(|&sequence| window.first + sequence).collect();
+        Ok(batch.with_initial(select(initial, self.loaded.model(), &rows)?))
+    }
+
+    /// Waits for all batches that are under way.
+    fn drain(&mut self, course: &mut Course) -> Result<()> {
+        while let Some(output) = course.stream.pop_blocking()? {
+            self.arrived(course, output)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the results of the oldest batch, and hands a window on once it is whole.
+    fn arrived(&mut self, course: &mut Course, output: Output) -> Result<()> {
+        let Some(window) = course.windows.front_mut() else { return Ok(()) };
+        let group = &window.groups[window.outputs.len()];
+        let steps = group.iter().map(|&sequence| window.lengths[sequence]).sum();
+        self.reporter.advance(group.len(), steps);
+        window.outputs.push(output);
+        if window.outputs.len() < window.groups.len() {
+            return Ok(());
+        }
+        match course.windows.pop_front() {
+            Some(window) => self.finished(&window),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands the results of a window on in the order of its sequences.
+    fn finished(&mut self, window: &Window) -> Result<()> {
+        let mut places = vec![(0, 0); window.sequences.len()];
+        for (index, group) in window.groups.iter().enumerate() {
+            for (row, &sequence) in group.iter().enumerate() {
+                places[sequence] = (index, row);
+            }
+        }
+        for (index, sequence) in window.sequences.iter().enumerate() {
+            let (group, row) = places[index];
+            let output = &window.outputs[group];
+            let values = rows_of(self.loaded.model(), &output.output, row, window.lengths[index]);
+            let first = window.first + index;
+            let done = Done { sequence: first, start: 0, input: &sequence.values, output: values };
+            self.collected.take_states(&output.states, row);
+            self.hand_on(&done, sequence.id.as_ref(), true)?;
+        }
+        Ok(())
     }
 
     /// Runs the one sequence of `source`, `chunk` time steps at a time.

@@ -1,0 +1,145 @@
+//! Results from the device: what is read back, and how it comes into the caller's order.
+
+use super::loaded::Loaded;
+use super::part::{Part, PartResult, Reading};
+use super::run::Outline;
+use crate::batch::States;
+use crate::gpu::{STAMP_BYTES, Span, Workspace};
+use crate::plan::{Plan, padded};
+use crate::tensor::Tensor;
+
+/// What comes back, and where it lies in the staging buffer.
+#[derive(Debug)]
+pub(super) struct ReadLayout {
+    /// (buffer, place in it, bytes) in staging order.
+    copies: Vec<(usize, u64, u64)>,
+    output_values: usize,
+    /// Whether two time stamps come last.
+    stamps: bool,
+}
+
+impl ReadLayout {
+    pub(super) fn new(plan: &Plan, part: &Part, reading: Reading) -> Self {
+        let rows = part.rows.len();
+        let output = &plan.output;
+        let output_rows = if output.last_only { rows } else { part.steps * rows };
+        let output_values =
+            if reading.output { output_rows * output.blocks * output.block_stride } else { 0 };
+        let mut layout = Self { copies: Vec::new(), output_values, stamps: reading.stamps };
+        if reading.output {
+            layout.copies.push((output.buffer, 0, output_values as u64 * 4));
+        }
+        if reading.states {
+            layout.add_states(plan);
+        }
+        layout
+    }
+
+    /// Final states only.
+    pub(super) fn of_states(plan: &Plan) -> Self {
+        let mut layout = Self { copies: Vec::new(), output_values: 0, stamps: false };
+        layout.add_states(plan);
+        layout
+    }
+
+    fn add_states(&mut self, plan: &Plan) {
+        for buffers in &plan.layers {
+            self.copies.push((buffers.h_n, 0, plan.buffers[buffers.h_n].bytes));
+            if let Some(c_0) = buffers.c_0 {
+                self.copies.push((buffers.cells, buffers.cells_at, plan.buffers[c_0].bytes));
+            }
+        }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.result_bytes() + if self.stamps { STAMP_BYTES } else { 0 }
+    }
+
+    fn result_bytes(&self) -> u64 {
+        // Mapping nothing is refused; sixteen bytes are not.
+        self.copies.iter().map(|(_, _, bytes)| bytes).sum::<u64>().max(16)
+    }
+
+    /// Takes the time stamps out, where they were read.
+    pub(super) fn span(&self, values: &[f32]) -> Option<Span> {
+        let words = usize::try_from(self.result_bytes() / 4).ok()?;
+        values.get(words..).and_then(Span::from_words).filter(|_| self.stamps)
+    }
+
+    /// How many of the values read are output rows; they come first.
+    pub(super) fn output_values(&self) -> usize {
+        self.output_values
+    }
+
+    pub(super) fn encode(
+        &self,
+        workspace: &Workspace,
+        encoder: &mut wgpu::CommandEncoder,
+        staging: &wgpu::Buffer,
+    ) {
+        let mut offset = 0;
+        for (buffer, at, bytes) in &self.copies {
+            if *bytes > 0 {
+                let source = &workspace.buffers[*buffer];
+                encoder.copy_buffer_to_buffer(source, *at, staging, offset, Some(*bytes));
+            }
+            offset += bytes;
+        }
+        let stamps = workspace.transfers.as_ref().and_then(|t| t.stamps.as_ref());
+        if let (true, Some(stamps)) = (self.stamps, stamps) {
+            stamps.encode(encoder, staging, self.result_bytes());
+        }
+    }
+
+    pub(super) fn states(&self, loaded: &Loaded, rows: usize, values: &[f32]) -> States {
+        let mut rest = &values[self.output_values..];
+        let mut states = States::zeros(&loaded.model, rows);
+        for (h, c) in states.h.iter_mut().zip(&mut states.c) {
+            rest = take_rows(h, rest);
+            if let Some(c) = c {
+                rest = take_rows(c, rest);
+            }
+        }
+        states
+    }
+}
+
+/// Fills a tight `[D, B, W]` from padded rows and returns what follows them.
+fn take_rows<'a>(tensor: &mut Tensor, values: &'a [f32]) -> &'a [f32] {
+    let width = tensor.shape().last().copied().unwrap_or(1).max(1);
+    let stride = padded(width);
+    let count = tensor.len() / width;
+    for (target, source) in tensor.data_mut().chunks_mut(width).zip(values.chunks(stride)) {
+        target.copy_from_slice(&source[..width]);
+    }
+    &values[(count * stride).max(4)..]
+}
+
+/// Brings padded output rows into the caller's order and layout; padding keeps the pad value.
+pub(super) fn unpack(loaded: &Loaded, outline: &Outline, result: &PartResult, into: &mut Tensor) {
+    let PartResult { part, values, plan, .. } = result;
+    if values.is_empty() || into.is_empty() {
+        return;
+    }
+    let out = &plan.output;
+    let width = loaded.model.output_size();
+    let stride = out.blocks * out.block_stride;
+    let mut copy = |source: usize, target: usize| {
+        let row = &values[source * stride..(source + 1) * stride];
+        let target = &mut into.data_mut()[target * width..(target + 1) * width];
+        for (block, tight) in target.chunks_mut(out.width).enumerate() {
+            tight.copy_from_slice(&row[block * out.block_stride..][..out.width]);
+        }
+    };
+    if out.last_only {
+        for (column, &b) in part.rows.iter().enumerate() {
+            let len = outline.lengths[b];
+            if len > part.first && len <= part.first + part.steps {
+                copy(column, b);
+            }
+        }
+        return;
+    }
+    let Outline { lengths, layout, steps } = outline;
+    part.for_each_step(|at, b, t| copy(at, layout.index(b, t, lengths.len(), *steps)));
+}
