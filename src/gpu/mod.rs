@@ -116,6 +116,11 @@ impl Gpu {
             turn: Arc::default(),
             fault: Arc::default(),
         };
+        if options.plan_as_hardware {
+            gpu.caps.is_software = false;
+            gpu.caps.workgroups_at_once = HARDWARE_WORKGROUPS;
+            gpu.caps.constants = Constants::for_discrete();
+        }
         if let Some(constants) = options.constants {
             gpu.set_constants(constants)?;
         }

@@ -50,6 +50,9 @@ pub struct EngineOptions {
     /// Fills fresh device memory with NaN instead of leaving it zero, so that a read of something
     /// never written shows in the result. For tests; costs an upload of every buffer. Default false.
     pub poison_memory: bool,
+    /// Plans for a software adapter as for a hardware GPU, with its kernels and tile sizes. For tests, which
+    /// would else see those on real hardware only. Default false.
+    pub plan_as_hardware: bool,
     /// Speeds of the device, from an earlier [`crate::Engine::calibrate`] on it; the planner compares
     /// strategies by them. Default: assumed by kind of device. Not read on the CPU path.
     pub constants: Option<Constants>,

@@ -86,6 +86,8 @@ pub enum Kernel {
     RecurTile,
     /// Input projection or output layer, inputs shared by subgroups.
     GemmTile,
+    /// Input projection or output layer through workgroup memory.
+    GemmBlock,
     /// The whole time loop of a point-wise cell, weights in registers.
     RecurStationary,
     /// One time step of a point-wise cell, inputs split over invocations.
@@ -158,7 +160,7 @@ const RECUR_STEP_BINDINGS: &[(&str, Access)] = &[
 
 impl Kernel {
     /// Every kernel, for tests that walk the table.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Gemm,
         Self::OneHot,
         Self::RecurStep,
@@ -168,6 +170,7 @@ impl Kernel {
         Self::RecurResident,
         Self::RecurTile,
         Self::GemmTile,
+        Self::GemmBlock,
         Self::RecurStationary,
         Self::RecurSplit,
         Self::RecurWave,
@@ -199,6 +202,7 @@ impl Kernel {
             Self::RecurResident => RECUR_RESIDENT,
             Self::RecurTile => RECUR_TILE,
             Self::GemmTile => GEMM_TILE,
+            Self::GemmBlock => GEMM_BLOCK,
             Self::RecurStationary => RECUR_STATIONARY,
             Self::RecurSplit => RECUR_SPLIT,
             Self::RecurWave => RECUR_WAVE,
@@ -343,6 +347,14 @@ const GEMM_TILE: KernelSpec = KernelSpec {
     shuffles: true,
     overrides: &["MODE", "GATHER"],
     consts: TILE_CONSTS,
+    ..GEMM
+};
+
+const GEMM_BLOCK: KernelSpec = KernelSpec {
+    name: "gemm_block",
+    wgsl: include_str!("../../shaders/gemm_block.wgsl"),
+    takes_rows: false,
+    overrides: &["MODE", "GATHER"],
     ..GEMM
 };
 

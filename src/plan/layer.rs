@@ -1,6 +1,7 @@
 //! The recurrent layers of a [`Plan`]: input projection and time loop, chunk by chunk.
 
 use super::builder::{Builder, Rows, axis, narrow};
+use super::gemm::Mode;
 use super::*;
 use crate::cell::Cell;
 use crate::kernel::uniforms::{Gemm, NormRows, Recur};
@@ -26,7 +27,7 @@ impl Builder<'_> {
         let step_bytes = self.gates_step_bytes(spec).max(1);
         let budget = GATES_BUDGET.min(self.caps.max_binding).max(step_bytes);
         let by_memory = budget / step_bytes;
-        // Rows of a product go along y, eight to sixteen a workgroup.
+        // Rows of a product go along y, eight or more a workgroup.
         let by_grid = u64::from(self.caps.max_workgroups) * 8 / u64::from(self.batch.max(1));
         // The per-step uniform has one block for each step of a chunk.
         let by_uniform = STEP_UNIFORM_BUDGET.min(self.caps.max_buffer)
@@ -195,52 +196,7 @@ impl Builder<'_> {
             (rows.slot, lengths)
         };
         let slots = vec![a, weight, bias, lengths, tokens, c];
-        self.gemm(block, slots, (0, is_gather), z, beside)
-    }
-
-    pub(super) fn gemm(
-        &mut self,
-        block: Gemm,
-        slots: Vec<Slot>,
-        (mode, is_gather): (u32, bool),
-        z: u32,
-        beside: Strategy,
-    ) -> Result<()> {
-        // The tile form compiles for a second on a software adapter: beside a driver that does so too.
-        let long_form = !beside.compiles_fast();
-        self.check_loops("matrix product", u64::from(block.inner4) * 6 + 256)?;
-        if let (Some(lanes), true) = (self.caps.subgroup, self.caps.is_software && long_form) {
-            let most = if mode >= 2 { self.batch } else { block.step_count * self.batch };
-            let (rows, tile) = tile::shape(self.caps, lanes, (most, 1, block.columns4), true);
-            let mut variant = Variant::of(Kernel::GemmTile);
-            variant.rows = Some(rows);
-            variant.overrides = vec![("MODE", mode), ("GATHER", u32::from(is_gather))];
-            variant.consts = tile.consts();
-            let x_z = [ceil_div(block.columns4, tile.width4()), z];
-            let per_group = tile.groups * rows.rows();
-            let grid = if mode >= 2 {
-                Grid::Fixed([x_z[0], ceil_div(self.batch, per_group).max(1), z])
-            } else {
-                Grid::ChunkRows { x_z, first: block.first_step, count: block.step_count, per_group }
-            };
-            let call = self.call(variant, slots, &block)?;
-            return self.dispatch(call, grid);
-        }
-        let rows = RowTile::Four;
-        let (wg_x, wg_y) = (8, 8);
-        let mut variant = Variant::of(Kernel::Gemm);
-        variant.rows = Some(rows);
-        variant.overrides =
-            vec![("WG_X", wg_x), ("WG_Y", wg_y), ("MODE", mode), ("GATHER", u32::from(is_gather))];
-        let call = self.call(variant, slots, &block)?;
-        let x_z = [ceil_div(block.columns4, 2 * wg_x), z];
-        let per_group = wg_y * rows.rows();
-        let grid = if mode >= 2 {
-            Grid::Fixed([x_z[0], ceil_div(self.batch, per_group).max(1), z])
-        } else {
-            Grid::ChunkRows { x_z, first: block.first_step, count: block.step_count, per_group }
-        };
-        self.dispatch(call, grid)
+        self.gemm(block, slots, Mode { mode: 0, gathers: is_gather }, z, beside)
     }
 
     pub(super) fn check_loops(&self, what: &str, iterations: u64) -> Result<()> {

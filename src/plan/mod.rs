@@ -12,6 +12,7 @@ mod builder;
 mod caps;
 mod cost;
 mod floor;
+mod gemm;
 mod layer;
 mod output;
 mod predict;

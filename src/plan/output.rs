@@ -1,6 +1,7 @@
 //! What follows the recurrent layers of a [`Plan`]: output layer, function g, a caller's buffer.
 
 use super::builder::{Builder, Rows, axis, narrow};
+use super::gemm::Mode;
 use super::*;
 use crate::kernel::uniforms::{Activate, Gemm};
 
@@ -86,7 +87,7 @@ impl Builder<'_> {
                 HeadSteps::Final => 3,
             };
             let beside = self.choices.last().map_or(Strategy::Auto, |choice| choice.strategy);
-            self.gemm(block, slots, (mode, false), 1, beside)?;
+            self.gemm(block, slots, Mode { mode, gathers: false }, 1, beside)?;
             let flops = step_flops.saturating_mul(u64::from(count));
             self.plan.ops.push(Op::MaySubmit { first, flops });
             first += count;
