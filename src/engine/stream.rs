@@ -112,6 +112,7 @@ impl LoadedModel {
                 options.depth
             )));
         }
+        self.inner().keep(options.depth);
         let (ring, clock) = (VecDeque::with_capacity(options.depth), Clock::default());
         Ok(Stream { model: self.clone(), options, ring, held: None, clock })
     }
