@@ -65,8 +65,8 @@ pub use batch::{Batch, Layout, Output, RunOptions, States, ZeroLength, bucket};
 pub use cell::{Cell, CellFunction, CellOptions};
 pub use engine::{
     AdapterReport, Constants, ConstantsSource, Counters, DeviceChoice, Engine, EngineInfo,
-    EngineOptions, LoadedModel, Precision, Session, SessionOptions, Strategy, Stream,
-    StreamOptions,
+    EngineOptions, LoadedModel, PipelineCache, Precision, Session, SessionOptions, Strategy,
+    Stream, StreamOptions,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use formats::{LoadOptions, onnx};

@@ -228,6 +228,21 @@ fn tiles_fill_the_device_before_they_grow() {
     assert_eq!(tile(4096, 32), 8);
 }
 
+/// Each buffer fits, and what is uploaded together does not.
+#[test]
+fn uploads_beyond_one_buffer_are_a_limit_error() {
+    let network = network(Cell::RnnTanh, 64, 4);
+    let request = request(1000, 4, Strategy::StepPerDispatch);
+    let fits = DeviceCaps { max_buffer: 1_044_000, ..DeviceCaps::webgpu_default() };
+    // Input [4, 1000, 64], lengths [1000], h_0 [1000, 4], all of four bytes.
+    assert_eq!((4 * 1000 * 64 + 1000 + 1000 * 4) * 4, fits.max_buffer);
+    Plan::new(&network, request, &fits).expect("fits");
+    let caps = DeviceCaps { max_buffer: fits.max_buffer - 16, ..fits };
+    let error = Plan::new(&network, request, &caps).expect_err("too much");
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    assert!(error.to_string().starts_with("uploads: expected at most"), "{error}");
+}
+
 #[test]
 fn sizes_beyond_the_device_are_limit_errors() {
     let caps = DeviceCaps::webgpu_default();

@@ -135,8 +135,8 @@ fn states_beyond_f16_become_infinite_and_nan_stays() {
         // Unit 0 doubles itself, unit 1 takes the input.
         weight_ih: Tensor::new([4, 2], vec![0., 0., 1., 0., 0., 0., 0., 1.]).expect("shape"),
         weight_hh: Tensor::from_fn(&[4, 4], |i| if i == 0 { 2.0 } else { 0.0 }),
-        bias_ih: Some(Tensor::zeros(&[4])),
-        bias_hh: Some(Tensor::zeros(&[4])),
+        bias_ih: Some(Tensor::zeros([4])),
+        bias_hh: Some(Tensor::zeros([4])),
         ..DirectionWeights::default()
     };
     let layer = Layer::new(spec, vec![weights]).expect("valid");

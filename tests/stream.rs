@@ -140,18 +140,20 @@ fn a_warm_stream_makes_nothing_on_the_device() {
         let loaded = engine.load(&model()).expect("loads");
         // One shape, with lengths and with states.
         let batches = [batch(&loaded, 1), batch(&loaded, 3)];
-        let pass = || {
-            let mut stream = open(&loaded, 3);
-            for batch in batches.iter().cycle().take(8) {
+        let pass = |depth: usize| {
+            let mut stream = open(&loaded, depth);
+            for batch in batches.iter().cycle().take(12) {
                 stream.push_blocking(batch).expect("runs");
             }
             stream.finish_blocking().expect("runs");
             let counters = engine.counters();
             [counters.buffers, counters.bind_groups, counters.pipelines, counters.workspaces]
         };
-        let warm = pass();
-        assert_eq!(warm[3], 3, "{name}: a workspace for each place of the ring");
-        assert_eq!(pass(), warm, "{name}");
+        for depth in [3, 6] {
+            let warm = pass(depth);
+            assert_eq!(warm[3], depth as u64, "{name}: a workspace for each place of the ring");
+            assert_eq!(pass(depth), warm, "{name}, depth {depth}");
+        }
     }
 }
 

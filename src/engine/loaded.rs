@@ -1,6 +1,7 @@
 //! A network on a device, with its plans and workspaces.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Engine, Wishes, run};
@@ -14,7 +15,7 @@ use crate::plan::{NetworkSpec, Plan, PlanRequest};
 
 /// Plans kept; one is a few kilobytes.
 const KEPT_PLANS: usize = 64;
-/// Workspaces kept for shapes that may come again.
+/// Workspaces kept for shapes that may come again; more where a stream had more under way.
 const KEPT_WORKSPACES: usize = 4;
 
 /// A network packed for a device. Cloning is cheap and shares weights, plans and buffers.
@@ -33,6 +34,8 @@ pub(super) struct Loaded {
     plans: Mutex<HashMap<PlanRequest, Arc<Plan>>>,
     /// Idle workspaces, the most recently used last.
     idle: Mutex<Vec<Workspace>>,
+    /// How many of them are kept.
+    kept: AtomicUsize,
     /// For the states of sessions; a run reads through its workspace.
     pub(super) staging: Staging,
 }
@@ -64,6 +67,7 @@ impl LoadedModel {
             packed,
             plans: Mutex::default(),
             idle: Mutex::default(),
+            kept: AtomicUsize::new(KEPT_WORKSPACES),
             staging: Staging::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -186,11 +190,16 @@ impl Loaded {
         })
     }
 
+    /// Keeps as many idle workspaces as a stream of this depth uses.
+    pub(super) fn keep(&self, depth: usize) {
+        self.kept.fetch_max(depth, Ordering::Relaxed);
+    }
+
     /// Gives a workspace back for the next run of its shape.
     pub(super) fn give_workspace(&self, gpu: &Gpu, workspace: Workspace) {
         let dropped = self.idle.lock().ok().and_then(|mut idle| {
             idle.push(workspace);
-            (idle.len() > KEPT_WORKSPACES).then(|| idle.remove(0))
+            (idle.len() > self.kept.load(Ordering::Relaxed)).then(|| idle.remove(0))
         });
         let _turn = gpu.exclusive();
         drop(dropped);

@@ -14,7 +14,7 @@ mod session;
 mod stream;
 mod upload;
 
-pub use crate::gpu::{AdapterReport, DeviceChoice, EngineOptions};
+pub use crate::gpu::{AdapterReport, DeviceChoice, EngineOptions, PipelineCache};
 pub use crate::kernel::Precision;
 pub use crate::plan::{Constants, ConstantsSource, Strategy};
 pub use loaded::LoadedModel;
@@ -47,6 +47,8 @@ pub struct EngineInfo {
     pub loop_limit: Option<u32>,
     /// Whether the device's speeds were measured or assumed; `None` on the CPU path.
     pub constants: Option<ConstantsSource>,
+    /// Whether compiled pipelines come from the disk.
+    pub pipeline_cache: PipelineCache,
 }
 
 /// What an engine has asked of its device so far; all zero on the CPU path.
@@ -205,6 +207,7 @@ impl Engine {
                 is_software: false,
                 loop_limit: None,
                 constants: None,
+                pipeline_cache: PipelineCache::Off,
             },
             Target::Gpu(gpu) => EngineInfo {
                 name: gpu.info.name.clone(),
@@ -215,6 +218,7 @@ impl Engine {
                 is_software: gpu::is_software(&gpu.info),
                 loop_limit: gpu.caps.loop_limit,
                 constants: Some(gpu.caps.constants_source),
+                pipeline_cache: gpu.pipeline_cache.clone(),
             },
         };
         let counts = Counts::default();
@@ -245,6 +249,15 @@ impl Engine {
             Target::Gpu(gpu) => Target::Gpu(Box::new(gpu.share())),
         };
         Self::on(target, self.shared.info.reason.clone(), wishes)
+    }
+
+    /// Writes compiled pipelines into the folder of [`EngineOptions::pipeline_cache`]; without one it
+    /// does nothing. For programs that run long: the last handle of an engine writes them anyway.
+    ///
+    /// # Errors
+    /// `Io` when the file cannot be written.
+    pub fn save_pipelines(&self) -> Result<()> {
+        self.gpu().map_or(Ok(()), |gpu| gpu.pipelines.save())
     }
 
     /// Lists every adapter of this machine; empty where no driver answers or no wgpu backend is

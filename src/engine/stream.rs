@@ -112,6 +112,7 @@ impl LoadedModel {
                 options.depth
             )));
         }
+        self.inner().keep(options.depth);
         let (ring, clock) = (VecDeque::with_capacity(options.depth), Clock::default());
         Ok(Stream { model: self.clone(), options, ring, held: None, clock })
     }
@@ -212,7 +213,7 @@ impl Stream {
         };
         Ok(match run::start(loaded, gpu, batch, options, self.options.timed).await? {
             Started::Done(output) => Entry::Done(output),
-            Started::InFlight(flight) => Entry::InFlight(Box::new(flight)),
+            Started::InFlight(flight) => Entry::InFlight(flight),
             Started::TooLarge(assembly, cut) => {
                 self.clock.missing = true;
                 Entry::Done(run::in_parts(loaded, gpu, batch, assembly, &cut, wait).await?)

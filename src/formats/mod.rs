@@ -6,6 +6,7 @@ mod description;
 mod infer;
 mod metadata;
 pub mod onnx;
+pub(crate) mod pipelines;
 mod safetensors;
 mod slots;
 

@@ -183,9 +183,11 @@ async fn open_adapter(adapter: &wgpu::Adapter, options: &EngineOptions) -> Resul
     if let Some(why) = unusable(adapter) {
         return Err(Error::unsupported(format!("adapter {} ({}): {why}", info.name, info.backend)));
     }
+    let mut features = USED_FEATURES;
+    features.set(wgpu::Features::PIPELINE_CACHE, options.pipeline_cache.is_some());
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("wgpu-rnn"),
-        required_features: adapter.features() & USED_FEATURES,
+        required_features: adapter.features() & features,
         // Everything the adapter has: larger bindings mean fewer chunks.
         required_limits: adapter.limits(),
         ..Default::default()

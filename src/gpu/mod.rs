@@ -2,7 +2,8 @@
 //!
 //! Carries a [`crate::plan::Plan`] out: `adapter` opens a device, `canary` asks it what it can do,
 //! `calibrate` how fast,
-//! `pack` and `weights` bring the network onto it, `pipelines` compiles, `workspace` holds buffers
+//! `pack` and `weights` bring the network onto it, `pipelines` compiles (`kept` on
+//! the disk), `workspace` holds buffers
 //! and bind groups of a plan, `upload` brings a batch onto it, `encode` records, `stamps` asks the
 //! device's clock, `readback` brings results home.
 
@@ -10,6 +11,7 @@ mod adapter;
 pub(crate) mod calibrate;
 mod canary;
 mod encode;
+mod kept;
 mod options;
 pub(crate) mod pack;
 mod pipelines;
@@ -24,6 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub(crate) use adapter::{Found, is_software, open, report};
+pub use kept::PipelineCache;
 pub use options::{AdapterReport, DeviceChoice, EngineOptions};
 
 pub(crate) use encode::{Recording, encode};
@@ -59,6 +62,8 @@ pub(crate) struct Gpu {
     pub(crate) info: wgpu::AdapterInfo,
     pub(crate) caps: DeviceCaps,
     pub(crate) pipelines: Arc<Pipelines>,
+    /// Whether they come from the disk.
+    pub(crate) pipeline_cache: PipelineCache,
     pub(crate) made: Arc<Made>,
     /// Whether fresh buffers are filled with NaN instead of left zero.
     pub(crate) poison: bool,
@@ -105,12 +110,15 @@ impl Gpu {
                 HARDWARE_FLOPS_PER_SUBMIT
             }),
         };
+        let (kept, pipeline_cache) =
+            kept::Kept::open(&device, &info, options.pipeline_cache.as_deref());
         let mut gpu = Self {
             device,
             queue,
             info,
             caps,
-            pipelines: Arc::new(Pipelines::new(options.is_checked())),
+            pipelines: Arc::new(Pipelines::new(options.is_checked(), kept)),
+            pipeline_cache,
             made: Arc::default(),
             poison: options.poison_memory,
             turn: Arc::default(),

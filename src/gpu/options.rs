@@ -1,5 +1,7 @@
 //! How a device is chosen and opened, and what is known of those that are there: plain data.
 
+use std::path::PathBuf;
+
 use crate::kernel::Precision;
 use crate::plan::{Constants, Strategy};
 
@@ -56,6 +58,12 @@ pub struct EngineOptions {
     /// Speeds of the device, from an earlier [`crate::Engine::calibrate`] on it; the planner compares
     /// strategies by them. Default: assumed by kind of device. Not read on the CPU path.
     pub constants: Option<Constants>,
+    /// A folder in which compiled pipelines outlive the program, one file per adapter, on backends
+    /// that give them out (Vulkan). Default: none. Read when the engine is made, written when its last
+    /// handle goes or by [`crate::Engine::save_pipelines`]; a file that is damaged or of another
+    /// driver is replaced, and never fails a run. A driver trusts what it finds there: take a folder
+    /// that only this user can write. A borrowed device needs `Features::PIPELINE_CACHE`.
+    pub pipeline_cache: Option<PathBuf>,
 }
 
 impl EngineOptions {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use super::kept::Kept;
 use super::{Gpu, count, shader};
 use crate::error::Result;
 use crate::kernel::{Access, Variant};
@@ -25,11 +26,21 @@ pub(crate) struct Pipeline {
 pub(crate) struct Pipelines {
     checked: bool,
     cache: Mutex<HashMap<Variant, Arc<Pipeline>>>,
+    /// Where they outlive the program.
+    kept: Option<Kept>,
 }
 
 impl Pipelines {
-    pub(super) fn new(checked: bool) -> Self {
-        Self { checked, cache: Mutex::default() }
+    pub(super) fn new(checked: bool, kept: Option<Kept>) -> Self {
+        Self { checked, cache: Mutex::default(), kept }
+    }
+
+    /// Writes compiled pipelines to the disk, where they are kept.
+    ///
+    /// # Errors
+    /// `Io` when the file cannot be written.
+    pub(crate) fn save(&self) -> Result<()> {
+        self.kept.as_ref().map_or(Ok(()), Kept::save)
     }
 
     /// Returns the pipeline of a variant, compiling it at first use.
@@ -41,10 +52,9 @@ impl Pipelines {
         if let Some(found) = self.cache.lock().map_err(|_| poisoned())?.get(variant) {
             return Ok(Arc::clone(found));
         }
-        let compiled =
-            Arc::new(gpu.scoped(&format!("kernel {variant}"), || {
-                Ok(compile(gpu, variant, self.checked))
-            })?);
+        let compiled = Arc::new(gpu.scoped(&format!("kernel {variant}"), || {
+            Ok(compile(gpu, variant, self.checked, self.kept.as_ref()))
+        })?);
         let mut cache = self.cache.lock().map_err(|_| poisoned())?;
         let mut dropped = HashMap::new();
         if cache.len() >= KEPT {
@@ -59,7 +69,7 @@ impl Pipelines {
     }
 }
 
-fn compile(gpu: &Gpu, variant: &Variant, checked: bool) -> Pipeline {
+fn compile(gpu: &Gpu, variant: &Variant, checked: bool, kept: Option<&Kept>) -> Pipeline {
     let spec = variant.kernel.spec();
     let label = variant.to_string();
     let entries: Vec<_> =
@@ -87,7 +97,7 @@ fn compile(gpu: &Gpu, variant: &Variant, checked: bool) -> Pipeline {
             // the state of ended rows, and discards what it makes of it.
             zero_initialize_workgroup_memory: checked,
         },
-        cache: None,
+        cache: kept.map(|kept| &kept.cache),
     });
     count(&gpu.made.pipelines);
     let takes_step = spec.bindings.iter().any(|(_, access)| *access == Access::StepUniform);

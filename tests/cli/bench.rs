@@ -118,6 +118,8 @@ fn bench_json_has_every_field_and_the_formats_agree() {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header = reader.headers().expect("a header").clone();
     for path in &header {
+        // Null on the CPU path, which records nothing.
+        let path = if path.starts_with("record.") { "record" } else { path };
         assert!(at(record, path).is_some(), "{path} is a field of the JSON");
     }
     let rows: Vec<_> = reader.records().map(|row| row.expect("as wide as the header")).collect();
@@ -228,6 +230,39 @@ fn bench_says_why_a_figure_is_missing() {
     assert!(text.contains("n/a (not calibrated)"), "{text}");
     let list = records(&folder.rnn("bench --suite calibration --device cpu -q -o json").ok());
     assert_eq!(list[0]["schema"], "wgpu-rnn-constants");
+}
+
+/// On the first usable adapter: what recording costs, and how busy a stream keeps the device.
+#[test]
+fn bench_tells_what_recording_costs_and_how_busy_a_stream_is() {
+    let folder = Folder::new();
+    let Some(index) = adapter(&folder) else { return };
+    let line = format!("bench --device {index} -q -r 2 --sample-ms 1 -o json");
+    let shape = "--cell rnn-tanh --input 4 --hidden 4 --batch 2 --steps 30 --strategy step";
+    let list = records(&folder.rnn(&format!("{line} {shape}")).ok());
+    for record in &list {
+        assert_eq!(record["status"], "ok", "{record}");
+        let number = |path: &str| at(record, path).and_then(Value::as_f64).expect(path);
+        if record["measure"] == "end_to_end" {
+            assert_eq!(record["record"], Value::Null);
+            continue;
+        }
+        // A dispatch a step, the input projection, the final states, the output's copy.
+        assert!((31.0..=40.0).contains(&number("record.dispatches")), "{record}");
+        assert!(number("record.encode_s") > 0.0);
+        assert!(number("record.encode_s") < number("record.seconds"), "{record}");
+        let ratio = number("record.seconds") / number("record.empty_pass_s");
+        assert!((number("record.ratio") / ratio - 1.0).abs() < 1e-9);
+        assert!(ratio > 1.0, "thirty dispatches cost more than none: {record}");
+    }
+    let list =
+        records(&folder.rnn(&format!("{line} --suite stream --filter lstm --strategy step")).ok());
+    let stream = list.iter().find(|r| r["measure"] == "stream").expect("measured");
+    let busy = at(stream, "figures.busy_fraction").and_then(Value::as_f64).expect("a fraction");
+    assert!(busy > 0.0 && busy.is_finite(), "{busy}");
+    let clock = &stream["figures"]["busy_clock"];
+    assert!(clock == "timestamps" || clock == "submit_to_idle", "{clock}");
+    assert!(clock != "timestamps" || busy <= 1.0, "{busy}");
 }
 
 #[test]

@@ -1,24 +1,8 @@
 //! `rnn calibrate` and its cache file. Measures on the first usable adapter; skipped without one.
-#![allow(clippy::print_stdout, reason = "tests say what they skipped")]
 
 use serde_json::Value;
 
 use crate::support::*;
-
-/// The index of an adapter to measure, llvmpipe first, or `None` with a line that says so.
-fn adapter(folder: &Folder) -> Option<u64> {
-    let record: Value = serde_json::from_str(&folder.rnn("adapters --json").ok()).expect("JSON");
-    let adapters = record["adapters"].as_array().expect("a list");
-    let is_llvmpipe = |a: &&Value| a["name"].as_str().is_some_and(|n| n.contains("llvmpipe"));
-    let usable: Vec<&Value> = adapters.iter().filter(|a| a["unusable"].is_null()).collect();
-    let found = usable.iter().copied().find(is_llvmpipe).or_else(|| usable.first().copied());
-    let required = std::env::var("REQUIRE_GPU").is_ok_and(|v| v == "1");
-    assert!(!(required && found.is_none()), "REQUIRE_GPU=1 and no usable adapter");
-    if found.is_none() {
-        println!("skipped (no adapter)");
-    }
-    found.and_then(|adapter| adapter["index"].as_u64())
-}
 
 fn constants(record: &str) -> Value {
     let record: Value = serde_json::from_str(record).expect("JSON");

@@ -1,10 +1,12 @@
 //! A folder with models and data, the program started in it, and NumPy files written by hand: not by
 //! the code under test.
+#![allow(clippy::print_stdout, reason = "tests say what they skipped")]
 
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
 use wgpu_rnn::model::{Unit, Vocabulary};
 use wgpu_rnn::{
     Activation, Batch, Cell, Engine, HeadSpec, Init, InputSpec, LayerSpec, Model, Output, Tensor,
@@ -269,4 +271,19 @@ pub(crate) fn read_npz(bytes: Vec<u8>) -> Vec<(String, Tensor)> {
             (name, read_npy(&bytes))
         })
         .collect()
+}
+
+/// The index of an adapter to measure, llvmpipe first, or `None` with a line that says so.
+pub(crate) fn adapter(folder: &Folder) -> Option<u64> {
+    let record: Value = serde_json::from_str(&folder.rnn("adapters --json").ok()).expect("JSON");
+    let adapters = record["adapters"].as_array().expect("a list");
+    let is_llvmpipe = |a: &&Value| a["name"].as_str().is_some_and(|n| n.contains("llvmpipe"));
+    let usable: Vec<&Value> = adapters.iter().filter(|a| a["unusable"].is_null()).collect();
+    let found = usable.iter().copied().find(is_llvmpipe).or_else(|| usable.first().copied());
+    let required = std::env::var("REQUIRE_GPU").is_ok_and(|v| v == "1");
+    assert!(!(required && found.is_none()), "REQUIRE_GPU=1 and no usable adapter");
+    if found.is_none() {
+        println!("skipped (no adapter)");
+    }
+    found.and_then(|adapter| adapter["index"].as_u64())
 }

@@ -15,8 +15,10 @@ use crate::failure::{Result, io_error};
 use crate::report::Reporter;
 
 const FILE: &str = "calibration.json";
-/// The folder of the cache file, in place of the platform's.
+/// The folder of what is kept, in place of the platform's.
 const FOLDER_VARIABLE: &str = "WGPU_RNN_CACHE";
+/// 0 keeps compiled pipelines off the disk.
+const PIPELINES_VARIABLE: &str = "WGPU_RNN_PIPELINE_CACHE";
 
 /// The device that constants belong to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,9 +58,22 @@ struct Content {
 
 /// Returns the cache file, whether it exists or not; `None` where the platform names no folder.
 pub(crate) fn file() -> Option<PathBuf> {
+    folder().map(|folder| folder.join(FILE))
+}
+
+/// Returns the folder for compiled pipelines, unless [`PIPELINES_VARIABLE`] is 0.
+pub(crate) fn pipelines() -> Option<PathBuf> {
+    if std::env::var_os(PIPELINES_VARIABLE).is_some_and(|value| value == "0") {
+        return None;
+    }
+    folder()
+}
+
+/// Returns the folder of everything that is kept between runs.
+fn folder() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     if let Some(folder) = set(FOLDER_VARIABLE) {
-        return Some(folder.join(FILE));
+        return Some(folder);
     }
     let caches = if cfg!(windows) {
         set("LOCALAPPDATA")
@@ -69,7 +84,7 @@ pub(crate) fn file() -> Option<PathBuf> {
         let named = set("XDG_CACHE_HOME").filter(|folder| folder.is_absolute());
         named.or_else(|| set("HOME").map(|home| home.join(".cache")))
     };
-    caches.map(|folder| folder.join("wgpu-rnn").join(FILE))
+    caches.map(|folder| folder.join("wgpu-rnn"))
 }
 
 /// Looks a device up; a file that cannot be used is warned of.

@@ -36,7 +36,9 @@ impl DeviceArgs {
             // Asking drivers for their adapters takes longer than many a run.
             Engine::cpu()
         } else {
-            let options = EngineOptions { device, strategy, ..EngineOptions::default() };
+            let pipeline_cache = calibration::pipelines();
+            let options =
+                EngineOptions { device, strategy, pipeline_cache, ..EngineOptions::default() };
             with_cached_constants(pollster::block_on(Engine::with_options(&options))?, reporter)?
         };
         let info = engine.info();

@@ -51,7 +51,10 @@ use crate::failure::Failure;
   rnn calibrate                                        measure the GPU, for better choices in later runs
   rnn bench --device all                               compare how fast they are
 
-The environment variable RUST_LOG (error, warn, info, debug) turns log lines on."
+Environment variables:
+  RUST_LOG=error|warn|info|debug   turns log lines on
+  WGPU_RNN_CACHE=FOLDER            where measurements and compiled pipelines are kept
+  WGPU_RNN_PIPELINE_CACHE=0        compiles pipelines anew in every run"
 )]
 struct Cli {
     #[command(subcommand)]

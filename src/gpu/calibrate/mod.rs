@@ -39,7 +39,7 @@ const GROUPS_PER_CORE: u32 = 4;
 pub(crate) fn calibrate(gpu: &Gpu, progress: &mut dyn FnMut(&'static str)) -> Result<Constants> {
     let mut gpu = gpu.share();
     // The peak is that of unchecked code, whatever this engine's own kernels carry.
-    gpu.pipelines = std::sync::Arc::new(Pipelines::new(false));
+    gpu.pipelines = std::sync::Arc::new(Pipelines::new(false, None));
     let sizes = Sizes::of(&gpu);
     progress("round trip");
     let mut bench = Bench::new(&gpu)?;

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use wgpu_rnn::{Cell, Strategy};
 
 use super::suites::Suite;
-use super::workload::{Lengths, Workload};
+use super::workload::{Lengths, Measure, Workload};
 use crate::args::parse_positive;
 use crate::failure::{Failure, Result};
 
@@ -69,7 +69,8 @@ pub(crate) struct BenchArgs {
     strategy: Vec<Strategies>,
 
     /// Fail when the automatic choice is more than 10 % slower than the best strategy that the
-    /// device takes; measures all of them, and again three times as long before it fails
+    /// device takes; measures layer or frame with all of them, and again three times as long before
+    /// it fails
     #[arg(long)]
     pub(super) assert: bool,
 
@@ -289,6 +290,12 @@ impl BenchArgs {
             return Err(Failure::usage("--filter: expected a part of a workload's name (--list)"));
         }
         Ok(list)
+    }
+
+    /// Lists what is timed of a workload.
+    pub(super) fn measures(&self, workload: &Workload) -> Vec<Measure> {
+        let all = workload.measures().iter().copied();
+        all.filter(|measure| !self.assert || measure.is_judged()).collect()
     }
 
     /// Returns the strategies, each once; --assert needs all of them.

@@ -12,7 +12,7 @@ use super::oracle::Prepared;
 use super::prepare::{Missing, prepare};
 use super::record::{Build, BusyClock, Figures, Record, Status};
 use super::sites::Site;
-use super::verdict::{TooSlow, judge};
+use super::verdict::{Contender, Verdict, judge};
 use super::workload::{Measure, Workload, as_f64};
 
 /// Everything that a sweep gives.
@@ -20,10 +20,18 @@ use super::workload::{Measure, Workload, as_f64};
 pub(super) struct Results {
     /// In the order of measuring.
     pub(super) records: Vec<Record>,
-    /// Of `--assert`: what the choice is for, and how it fails.
-    pub(super) too_slow: Vec<(String, TooSlow)>,
-    /// Of `--assert`: choices that were compared with something.
-    pub(super) judged: usize,
+    /// Of `--assert`: the choices that were compared with something.
+    pub(super) judged: Vec<Judged>,
+}
+
+/// A choice of the planner, compared.
+pub(super) struct Judged {
+    /// Workload and device.
+    pub(super) what: String,
+    /// The drivers that it chose.
+    pub(super) used: String,
+    /// How they stand to the others.
+    pub(super) verdict: Verdict,
 }
 
 /// A sweep in progress.
@@ -43,7 +51,7 @@ impl Sweep<'_> {
         let engine = match self.refusal(site, workload) {
             Ok(engine) => engine,
             Err(missing) => {
-                for measure in workload.measures() {
+                for measure in &self.args.measures(workload) {
                     let all = self.strategies.iter();
                     let records = all.map(|s| self.missing(site, workload, *measure, *s, &missing));
                     results.records.extend(records);
@@ -52,7 +60,7 @@ impl Sweep<'_> {
             }
         };
         let (mut dense, mut tokens) = (None, None);
-        for measure in workload.measures() {
+        for measure in &self.args.measures(workload) {
             let place = if measure.takes_tokens() { &mut tokens } else { &mut dense };
             let made = place.get_or_insert_with(|| {
                 Prepared::new(workload, measure.takes_tokens()).map_err(Missing::from)
@@ -148,19 +156,19 @@ impl Sweep<'_> {
         let least = Duration::from_millis(u64::try_from(self.args.sample_ms).unwrap_or(u64::MAX));
         let repetitions = self.args.repetitions;
         let samples = sample(runners, repetitions, least);
-        let is_judged = matches!(measure, Measure::Layer | Measure::Frame);
-        if !self.args.assert || !is_judged || runners.len() < 2 {
+        if !self.args.assert || !measure.is_judged() {
             return samples;
         }
-        results.judged += 1;
-        if judge(&medians(runners, &samples)).is_none() {
-            return samples;
+        let mut samples = samples;
+        let mut verdict = judge(&contenders(runners, &samples));
+        if verdict.is_some_and(|verdict| !verdict.is_good()) {
+            samples = sample(runners, repetitions.saturating_mul(3), least);
+            verdict = judge(&contenders(runners, &samples));
         }
-        let samples = sample(runners, repetitions.saturating_mul(3), least);
-        if let Some(slow) = judge(&medians(runners, &samples)) {
-            results
-                .too_slow
-                .push((format!("{} on {}", workload.name(), site.device.title()), slow));
+        let chosen = runners.iter().find(|runner| runner.strategy == Strategy::Auto);
+        if let (Some(verdict), Some(chosen)) = (verdict, chosen) {
+            let what = format!("{} on {}", workload.name(), site.device.title());
+            results.judged.push(Judged { what, used: chosen.used.clone(), verdict });
         }
         samples
     }
@@ -187,12 +195,16 @@ impl Sweep<'_> {
     }
 }
 
-fn medians(runners: &[Runner<'_>], samples: &[wgpu_rnn::Result<Samples>]) -> Vec<(Strategy, f64)> {
-    let median = |samples: &wgpu_rnn::Result<Samples>| {
-        Stats::of(&samples.as_ref().ok()?.seconds).map(|stats| stats.median)
+/// Pairs those that could be measured with their samples.
+fn contenders<'a>(
+    runners: &'a [Runner<'_>],
+    samples: &'a [wgpu_rnn::Result<Samples>],
+) -> Vec<Contender<'a>> {
+    let of = |(runner, samples): (&'a Runner<'_>, &'a wgpu_rnn::Result<Samples>)| {
+        let seconds = &samples.as_ref().ok()?.seconds;
+        Some(Contender { strategy: runner.strategy, used: &runner.used, seconds })
     };
-    let pairs = runners.iter().zip(samples);
-    pairs.filter_map(|(runner, samples)| Some((runner.strategy, median(samples)?))).collect()
+    runners.iter().zip(samples).filter_map(of).collect()
 }
 
 /// What turns seconds into figures.

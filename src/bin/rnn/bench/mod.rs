@@ -28,7 +28,7 @@ use serde_json::Value;
 
 use self::args::OutputFormat;
 use self::compare::Comparison;
-use self::drive::{Results, Sweep};
+use self::drive::{Judged, Results, Sweep};
 use self::record::{Build, Status};
 use self::sites::Site;
 use self::suites::Suite;
@@ -93,14 +93,23 @@ fn conclude(
         reporter.warn(&format!("{name}, {measure}: {}", print::reason(record)));
         is_bad = true;
     }
-    for (what, slow) in &results.too_slow {
-        let (best, ratio) = (slow.best.name(), slow.ratio);
-        reporter.warn(&format!("{what}: auto takes {ratio:.2} times as long as {best}"));
-        is_bad = true;
+    for Judged { what, used, verdict } in &results.judged {
+        let line = format!(
+            "{what}: auto ({used}) takes {:.2} times as long as the best other, {}",
+            verdict.ratio,
+            verdict.best.name()
+        );
+        if verdict.is_good() {
+            reporter.note(&line);
+        } else {
+            reporter.warn(&line);
+            is_bad = true;
+        }
     }
     if args.assert {
-        let (judged, slow) = (results.judged, results.too_slow.len());
-        reporter.note(&format!("assert: {} of {judged} choices are good", judged - slow));
+        let good = results.judged.iter().filter(|judged| judged.verdict.is_good()).count();
+        let judged = results.judged.len();
+        reporter.note(&format!("assert: {good} of {judged} choices are good"));
         if judged == 0 {
             reporter.warn("assert: n/a (no workload ran with more than one strategy)");
         }
@@ -117,7 +126,7 @@ fn sweep(
     reporter: &mut Reporter,
 ) -> Results {
     let strategies = args.strategies();
-    let count: usize = workloads.iter().map(|w| w.measures().len()).sum();
+    let count: usize = workloads.iter().map(|w| args.measures(w).len()).sum();
     let count = count * sites.len() * strategies.len();
     let least = as_f64(count * (args.repetitions + 1) * args.sample_ms) / 1e3;
     reporter.note(&format!(

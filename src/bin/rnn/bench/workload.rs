@@ -67,6 +67,11 @@ impl Measure {
         }
     }
 
+    /// Returns whether `--assert` compares strategies by it: the device's work alone.
+    pub(super) fn is_judged(self) -> bool {
+        matches!(self, Self::Layer | Self::Frame)
+    }
+
     /// Returns whether the input is tokens, so that its projection is a row gather.
     pub(super) fn takes_tokens(self) -> bool {
         self == Self::Recurrence
