@@ -66,7 +66,7 @@ pub use cell::{Cell, CellFunction, CellOptions};
 pub use engine::{
     AdapterReport, Constants, ConstantsSource, Counters, DeviceChoice, Engine, EngineInfo,
     EngineOptions, LoadedModel, PipelineCache, Precision, Session, SessionOptions, Strategy,
-    Stream, StreamOptions,
+    Stream, StreamOptions, Tuning,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use formats::{LoadOptions, onnx};

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Staging, Wait, Weights, Workspace, count};
 use crate::kernel::Precision;
 use crate::model::Model;
-use crate::plan::{NetworkSpec, Plan, PlanRequest};
+use crate::plan::{NetworkSpec, Plan, PlanRequest, Strategy, steps_capacity};
 
 /// Plans kept; one is a few kilobytes.
 const KEPT_PLANS: usize = 64;
@@ -32,6 +32,8 @@ pub(super) struct Loaded {
     pub(super) network: NetworkSpec,
     packed: Packed,
     plans: Mutex<HashMap<PlanRequest, Arc<Plan>>>,
+    /// What was found to be fastest for a batch and a capacity of steps.
+    tuned: Mutex<HashMap<(usize, usize), Strategy>>,
     /// Idle workspaces, the most recently used last.
     idle: Mutex<Vec<Workspace>>,
     /// How many of them are kept.
@@ -66,6 +68,7 @@ impl LoadedModel {
             model: model.clone(),
             packed,
             plans: Mutex::default(),
+            tuned: Mutex::default(),
             idle: Mutex::default(),
             kept: AtomicUsize::new(KEPT_WORKSPACES),
             staging: Staging::default(),
@@ -153,8 +156,25 @@ impl Loaded {
         steps: usize,
         external: Option<(Layout, Layout)>,
     ) -> PlanRequest {
-        let Wishes { strategy, precision } = self.engine.shared.wishes;
+        let Wishes { mut strategy, precision } = self.engine.shared.wishes;
+        if let (Strategy::Auto, Ok(tuned)) = (strategy, self.tuned.lock()) {
+            strategy = tuned.get(&(batch, steps_capacity(steps))).copied().unwrap_or(strategy);
+        }
         PlanRequest { batch, steps, strategy, precision, external }
+    }
+
+    /// Lets runs of a shape use a strategy in place of the planner's choice; `None` ends that.
+    pub(super) fn set_tuned(
+        &self,
+        shape: (usize, usize),
+        strategy: Option<Strategy>,
+    ) -> Result<()> {
+        let mut tuned = self.tuned.lock().map_err(|_| poisoned())?;
+        match strategy {
+            Some(strategy) => tuned.insert(shape, strategy),
+            None => tuned.remove(&shape),
+        };
+        Ok(())
     }
 
     /// Returns the plan of a request, made at first use.

@@ -4,6 +4,7 @@
 //! [`LoadedModel::run`] takes a [`crate::Batch`] to an [`crate::Output`], and a [`Session`] records
 //! into a caller's own command encoder. Five hops: plan, encode, submit, read back, unpack.
 
+mod autotune;
 mod calibrate;
 mod explain;
 mod loaded;
@@ -17,6 +18,7 @@ mod upload;
 pub use crate::gpu::{AdapterReport, DeviceChoice, EngineOptions, PipelineCache};
 pub use crate::kernel::Precision;
 pub use crate::plan::{Constants, ConstantsSource, Strategy};
+pub use autotune::Tuning;
 pub use loaded::LoadedModel;
 pub use session::{Session, SessionOptions};
 pub use stream::{Stream, StreamOptions};

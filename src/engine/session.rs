@@ -12,7 +12,7 @@ use crate::gpu::{
     External, Gpu, Recording, Wait, Weights, Workspace, count, encode, pack, read_back,
 };
 use crate::kernel::Precision;
-use crate::plan::{Plan, RunShape};
+use crate::plan::{Plan, PlanRequest, RunShape, Strategy};
 use crate::tensor::Tensor;
 
 /// The shape and habits of a [`Session`].
@@ -71,6 +71,18 @@ impl LoadedModel {
     /// `Unsupported` on the CPU path; `Limit` when the shape exceeds the device; `Device` when memory
     /// runs out.
     pub fn session(&self, batch: usize, steps: usize, options: SessionOptions) -> Result<Session> {
+        let strategy = self.inner().request(batch, steps, None).strategy;
+        self.session_with(strategy, batch, steps, options)
+    }
+
+    /// As [`LoadedModel::session`], with a strategy of its own.
+    pub(super) fn session_with(
+        &self,
+        strategy: Strategy,
+        batch: usize,
+        steps: usize,
+        options: SessionOptions,
+    ) -> Result<Session> {
         let loaded = Arc::clone(self.inner());
         let (gpu, _) = loaded.on_gpu().ok_or_else(|| {
             Error::unsupported("session: expected a model on a GPU, got the CPU path (use run)")
@@ -81,7 +93,7 @@ impl LoadedModel {
             )));
         }
         let layouts = (options.input_layout, options.output_layout);
-        let request = loaded.request(batch, steps, Some(layouts));
+        let request = PlanRequest { strategy, ..loaded.request(batch, steps, Some(layouts)) };
         let plan = loaded.plan(gpu, request)?;
         let workspace = loaded.take_workspace(gpu, &plan)?;
         let shape = RunShape::new(&vec![to_u32(steps); batch]);

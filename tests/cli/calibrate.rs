@@ -53,3 +53,25 @@ fn calibrate_refuses_the_cpu_path() {
     assert!(run.err.contains("expected a GPU to measure, got the CPU path"), "{}", run.err);
     assert!(!folder.path("cache").exists());
 }
+
+#[test]
+fn autotune_measures_once_and_keeps_it() {
+    let folder = Folder::new();
+    let Some(index) = adapter(&folder) else { return };
+    folder.model("m.safetensors", &plain());
+    folder.write("x.csv", "a,b\n1,2\n3,4\n");
+    let line = format!("run m.safetensors x.csv --autotune --device {index}");
+    let error = folder.rnn("run m.safetensors x.csv --autotune --device cpu");
+    assert_eq!(error.code, Some(2), "{}", error.err);
+    assert!(error.err.contains("--autotune: expected a GPU"), "{}", error.err);
+    let wanted = folder.rnn(&line.replace("--autotune ", "")).ok();
+    let first = folder.rnn(&line);
+    assert!(first.err.contains("autotune: B = 1, T = 2: "), "{}", first.err);
+    assert!(first.err.contains("auto "), "{}", first.err);
+    let second = folder.rnn(&line);
+    assert!(second.err.contains("(cached)"), "{}", second.err);
+    assert_eq!(folder.rnn(&line).ok(), wanted);
+    folder.write("cache/autotune.json", "{");
+    assert!(folder.rnn(&line).err.contains("autotune: B = 1, T = 2: "));
+    assert!(folder.rnn(&line).err.contains("(cached)"));
+}

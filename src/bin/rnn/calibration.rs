@@ -3,20 +3,17 @@
 //! A cache may be lost at any time and must never be in the way: a missing file is none, a damaged one
 //! is ignored with a warning and replaced by the next `rnn calibrate`.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wgpu_rnn::{Constants, EngineInfo};
 
-use crate::data::Draft;
-use crate::failure::{Result, io_error};
+use crate::cache;
+use crate::failure::Result;
 use crate::report::Reporter;
 
 const FILE: &str = "calibration.json";
-/// The folder of what is kept, in place of the platform's.
-const FOLDER_VARIABLE: &str = "WGPU_RNN_CACHE";
 /// 0 keeps compiled pipelines off the disk.
 const PIPELINES_VARIABLE: &str = "WGPU_RNN_PIPELINE_CACHE";
 
@@ -41,6 +38,12 @@ impl Key {
             version: Constants::VERSION,
         }
     }
+
+    /// Tells whether an entry is of this device, whatever its version.
+    pub(crate) fn is_of_device(&self, entry: &Value) -> bool {
+        let same = |field: &str, value: &str| entry[field] == value;
+        same("name", &self.name) && same("backend", &self.backend) && same("driver", &self.driver)
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,15 +53,9 @@ struct Entry {
     constants: Constants,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Content {
-    /// Entries, those of other versions too, whose fields may differ.
-    devices: Vec<Value>,
-}
-
 /// Returns the cache file, whether it exists or not; `None` where the platform names no folder.
 pub(crate) fn file() -> Option<PathBuf> {
-    folder().map(|folder| folder.join(FILE))
+    cache::folder().map(|folder| folder.join(FILE))
 }
 
 /// Returns the folder for compiled pipelines, unless [`PIPELINES_VARIABLE`] is 0.
@@ -66,25 +63,7 @@ pub(crate) fn pipelines() -> Option<PathBuf> {
     if std::env::var_os(PIPELINES_VARIABLE).is_some_and(|value| value == "0") {
         return None;
     }
-    folder()
-}
-
-/// Returns the folder of everything that is kept between runs.
-fn folder() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    if let Some(folder) = set(FOLDER_VARIABLE) {
-        return Some(folder);
-    }
-    let caches = if cfg!(windows) {
-        set("LOCALAPPDATA")
-    } else if cfg!(target_os = "macos") {
-        set("HOME").map(|home| home.join("Library").join("Caches"))
-    } else {
-        // The specification of XDG has a relative path ignored.
-        let named = set("XDG_CACHE_HOME").filter(|folder| folder.is_absolute());
-        named.or_else(|| set("HOME").map(|home| home.join(".cache")))
-    };
-    caches.map(|folder| folder.join("wgpu-rnn"))
+    cache::folder()
 }
 
 /// Looks a device up; a file that cannot be used is warned of.
@@ -103,7 +82,7 @@ pub(crate) fn find(key: &Key, reporter: &Reporter) -> Option<Constants> {
 }
 
 fn find_in(path: &Path, key: &Key) -> Result<Option<Constants>, String> {
-    let content = read(path)?;
+    let content = cache::read(path)?;
     let Some(entry) = content.devices.iter().find(|entry| has_key(entry, key)) else {
         return Ok(None);
     };
@@ -118,35 +97,13 @@ fn has_key(entry: &Value, key: &Key) -> bool {
     Key::deserialize(entry).is_ok_and(|of_entry| of_entry == *key)
 }
 
-fn read(path: &Path) -> Result<Content, String> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => serde_json::from_str(&text).map_err(|e| e.to_string()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Content::default()),
-        Err(e) => Err(e.to_string()),
-    }
-}
-
 /// Stores constants in `path` in place of what it holds of this device.
 ///
 /// # Errors
 /// `Io` when the file cannot be written.
 pub(crate) fn store(path: &Path, key: Key, constants: Constants) -> Result<()> {
-    // What is damaged is lost anyway.
-    let mut content = read(path).unwrap_or_default();
-    content.devices.retain(|entry| {
-        let same = |field: &str, value: &str| entry[field] == value;
-        !(same("name", &key.name) && same("backend", &key.backend) && same("driver", &key.driver))
-    });
-    let failed = |e: serde_json::Error| io_error(path.display(), "write", e.into());
-    let entry = serde_json::to_value(Entry { key, constants }).map_err(failed)?;
-    content.devices.push(entry);
-    let text = serde_json::to_string_pretty(&content).map_err(failed)?;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|e| io_error(folder.display(), "create", e))?;
-    }
-    let mut draft = Draft::create(path)?;
-    draft.file().write_all(text.as_bytes()).map_err(|e| draft.failed(e))?;
-    Ok(draft.commit()?)
+    let entry = cache::entry(path, Entry { key: key.clone(), constants })?;
+    cache::replace(path, |old| key.is_of_device(old), entry)
 }
 
 #[cfg(test)]
@@ -175,7 +132,7 @@ mod tests {
         assert_eq!(find_in(&path, &key("b")), Ok(Some(second)));
         let other_driver = Key { driver: "driver 1.1".to_owned(), ..key("a") };
         assert_eq!(find_in(&path, &other_driver), Ok(None));
-        assert_eq!(read(&path).expect("read").devices.len(), 2);
+        assert_eq!(cache::read(&path).expect("read").devices.len(), 2);
     }
 
     #[test]
@@ -190,7 +147,7 @@ mod tests {
         assert_eq!(find_in(&path, &key("a")), Ok(None));
         store(&path, key("a"), Constants::for_discrete()).expect("stored");
         assert_eq!(find_in(&path, &key("a")), Ok(Some(Constants::for_discrete())));
-        assert_eq!(read(&path).expect("read").devices.len(), 1);
+        assert_eq!(cache::read(&path).expect("read").devices.len(), 1);
     }
 
     #[test]

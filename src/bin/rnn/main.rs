@@ -12,7 +12,9 @@
 
 mod adapters;
 mod args;
+mod autotune;
 mod bench;
+mod cache;
 mod calibrate;
 mod calibration;
 mod check;

@@ -77,6 +77,11 @@ pub(crate) struct RunArgs {
         value_name = "auto|step|resident|step-tile|resident-tile|stationary|step-split|wavefront")]
     strategy: Strategy,
 
+    /// Measure the two best strategies on each shape of batch, use the faster one, and keep that for
+    /// later runs of this network on this device
+    #[arg(long, conflicts_with = "strategy")]
+    pub(super) autotune: bool,
+
     /// Sequences computed together [default: up to 256, fewer where they are long]
     #[arg(long, value_name = "N", value_parser = parse_positive)]
     pub(super) batch_size: Option<usize>,

@@ -13,6 +13,7 @@ use wgpu_rnn::{
 };
 
 use super::collect::{Collected, Done};
+use crate::autotune::Autotune;
 use crate::data::read::csv::CsvSteps;
 use crate::data::write::{Part, Sink};
 use crate::data::{Sequence, Source, Values, Wanted, states};
@@ -39,6 +40,8 @@ pub(super) struct Drive<'a> {
     pub(super) batch_size: Option<usize>,
     /// Where the output goes.
     pub(super) sink: Option<&'a mut dyn Sink>,
+    /// Tunes every new shape, where that was asked for.
+    pub(super) autotune: Option<Autotune>,
     /// What is kept.
     pub(super) collected: Collected,
     /// Counts the work.
@@ -132,11 +135,21 @@ impl Drive<'_> {
             // The window stays: its last batch is still under way.
             let Some(window) = course.windows.back() else { break };
             let batch = self.batch(window, index, initial)?;
+            self.tune(&batch)?;
             if let Some(output) = course.stream.push_blocking(&batch)? {
                 self.arrived(course, output)?;
             }
         }
         Ok(())
+    }
+
+    /// Tunes the shape of a batch, where that was asked for.
+    fn tune(&mut self, batch: &Batch) -> Result<()> {
+        let shape = (batch.batch_size(), batch.steps());
+        match &mut self.autotune {
+            Some(autotune) => autotune.tune(self.loaded, shape, self.reporter),
+            None => Ok(()),
+        }
     }
 
     /// Makes one batch of a window.
@@ -215,6 +228,7 @@ impl Drive<'_> {
             let next = source.read(chunk)?;
             let last = self.wanted.steps(&next) == 0;
             let batch = to_batch(&[&values], &self.wanted)?.with_initial(states);
+            self.tune(&batch)?;
             let output = self.loaded.run_blocking(&batch)?;
             states = output.states;
             // A network with one row per sequence has said its last word only after the last chunk.
@@ -384,6 +398,7 @@ mod tests {
         let (mut kept, mut reporter) = (Kept::default(), Reporter::new(true));
         let wanted = Wanted::of(model);
         let mut drive = Drive {
+            autotune: None,
             loaded: &loaded,
             collected: Collected::new(model, &wanted, 4, true),
             wanted,

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use wgpu_rnn::onnx::{Array, OnnxModel};
 
 use super::RunArgs;
+use crate::autotune::{self, Autotune};
 use crate::data::read::Format;
 use crate::data::{Draft, named, states, write};
 use crate::describe;
@@ -39,6 +40,10 @@ pub(super) fn run(
     let (output, states) = (draft(&args.output)?, draft(&args.states)?);
     let engine = args.precision.apply(args.device.open(args.strategy(), &reporter)?)?;
     let loaded = engine.load(graph.model())?;
+    if args.autotune {
+        autotune::check(&engine)?;
+        Autotune::new().tune(&loaded, (batch.batch_size(), batch.steps()), &reporter)?;
+    }
     reporter.start(Some(batch.batch_size()));
     let computed = loaded.run_blocking_with(&batch, &graph.run_options())?;
     reporter.advance(batch.batch_size(), batch.total_steps());

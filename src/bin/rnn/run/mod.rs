@@ -20,6 +20,7 @@ use wgpu_rnn::{LoadedModel, Model, States};
 use self::collect::Collected;
 use self::drive::Drive;
 use crate::args::ModelFile;
+use crate::autotune::{self, Autotune};
 use crate::data::read::Format;
 use crate::data::read::csv::{IndexColumn, WholeCsv};
 use crate::data::write::{self, Sink, Totals};
@@ -95,6 +96,9 @@ fn run_network(
     check_single(args, forecast, known_sequences(&opened)).map_err(Failure::Usage)?;
     let mut outputs = Outputs::open(args, model, &opened)?;
     let engine = args.precision.apply(args.device.open(args.strategy(), &reporter)?)?;
+    if args.autotune {
+        autotune::check(&engine)?;
+    }
     let loaded = engine.load(model)?;
     let wanted = Wanted::of(model);
     let keep = if args.plot.is_some() { PLOTTED } else { summary::ROWS };
@@ -103,6 +107,7 @@ fn run_network(
         loaded: &loaded,
         collected: Collected::new(model, &wanted, keep, keep_states),
         wanted,
+        autotune: args.autotune.then(Autotune::new),
         batch_size: args.batch_size,
         sink: outputs.sink.as_deref_mut().map(|sink| sink as &mut dyn Sink),
         reporter: &mut reporter,
