@@ -87,7 +87,7 @@ pub(super) enum Started {
     /// There was nothing to compute.
     Done(Output),
     /// The whole batch is on the device.
-    InFlight(InFlight),
+    InFlight(Box<InFlight>),
     /// It exceeds the device and was not submitted.
     TooLarge(Assembly, Cut),
 }
@@ -173,7 +173,7 @@ pub(super) async fn start(
     let part = Part::new(batch, rows, 0..longest);
     let reading = Reading { output: options.output, states: options.states, stamps };
     let flight = Flight::submit(loaded, gpu, batch, part, initial.as_ref(), reading).await?;
-    Ok(Started::InFlight(InFlight { assembly, flight }))
+    Ok(Started::InFlight(Box::new(InFlight { assembly, flight })))
 }
 
 /// Runs a batch that exceeds the device, part after part.

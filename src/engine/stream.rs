@@ -213,7 +213,7 @@ impl Stream {
         };
         Ok(match run::start(loaded, gpu, batch, options, self.options.timed).await? {
             Started::Done(output) => Entry::Done(output),
-            Started::InFlight(flight) => Entry::InFlight(Box::new(flight)),
+            Started::InFlight(flight) => Entry::InFlight(flight),
             Started::TooLarge(assembly, cut) => {
                 self.clock.missing = true;
                 Entry::Done(run::in_parts(loaded, gpu, batch, assembly, &cut, wait).await?)
