@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use wgpu_rnn::check::{compare, input_value};
+use wgpu_rnn::check::{Tolerance, compare, input_value};
 use wgpu_rnn::wgpu;
 use wgpu_rnn::{
     Activation, Batch, Cell, Engine, EngineOptions, ErrorKind, HeadSpec, Init, InputSpec,
@@ -166,7 +166,7 @@ fn kernels(criterion: &mut Criterion) {
             let want = reference::run::<f64>(&bench.model, &bench.batch, &RunOptions::default())
                 .expect("runs");
             let got = Tensor::new(want.output.shape(), device.read(&output)).expect("same size");
-            assert_eq!(compare("output", &got, &want.output).fault, None, "{name}");
+            assert_eq!(compare("output", &got, &want.output, Tolerance::F32).fault, None, "{name}");
             group.throughput(Throughput::Elements((rows * steps) as u64));
             group.bench_function(name, |b| {
                 b.iter(|| device.submit_and_wait(&session, &input, &output))

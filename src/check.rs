@@ -6,7 +6,7 @@
 
 use crate::batch::{Batch, Layout, RunOptions, States, ZeroLength};
 use crate::cell::{Cell, CellFunction, CellOptions};
-use crate::engine::{Engine, Strategy};
+use crate::engine::{Engine, Precision, Strategy};
 use crate::error::{ErrorKind, Result};
 use crate::model::{
     Activation, Direction, HeadSpec, HeadSteps, Init, InputSpec, LayerSpec, Model, ModelBuilder,
@@ -18,6 +18,31 @@ use crate::tensor::Tensor;
 pub const ATOL: f64 = 1e-5;
 /// Relative tolerance of the comparator.
 pub const RTOL: f64 = 2e-5;
+
+/// How far a result may be from the oracle's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Absolute part.
+    pub absolute: f64,
+    /// Part of the oracle's magnitude.
+    pub relative: f64,
+}
+
+impl Tolerance {
+    /// f32 throughout: [`ATOL`] and [`RTOL`].
+    pub const F32: Self = Self { absolute: ATOL, relative: RTOL };
+    /// Weights and states of 11 significant bits: what a step rounds, the next ones see, and a layer
+    /// normalisation divides by the spread of a row.
+    pub const F16: Self = Self { absolute: 2e-2, relative: 2e-2 };
+
+    /// Returns what a precision is held to.
+    pub const fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::F16 => Self::F16,
+        }
+    }
+}
 
 /// One network with one batch.
 #[derive(Clone, Debug)]
@@ -58,9 +83,9 @@ pub struct Difference {
 
 /// Compares a result with the oracle's, element by element.
 ///
-/// An element passes when `|got − want| ≤ ATOL + RTOL·|want|`, or both are NaN, or both are the same
-/// infinity; a NaN on one side alone never passes.
-pub fn compare(what: &str, got: &Tensor, want: &Tensor<f64>) -> Difference {
+/// An element passes when `|got − want| ≤ absolute + relative·|want|`, or both are NaN, or both are the
+/// same infinity; a NaN on one side alone never passes.
+pub fn compare(what: &str, got: &Tensor, want: &Tensor<f64>, tolerance: Tolerance) -> Difference {
     if got.shape() != want.shape() {
         let fault = format!("{what}: expected shape {:?}, got {:?}", want.shape(), got.shape());
         return Difference { max_abs: f64::NAN, fault: Some(fault) };
@@ -74,7 +99,8 @@ pub fn compare(what: &str, got: &Tensor, want: &Tensor<f64>) -> Difference {
         }
         let diff = (got - want).abs();
         // Written so that NaN fails; equal infinities went on above, others have no tolerance.
-        let is_close = want.is_finite() && diff <= ATOL + RTOL * want.abs();
+        let is_close =
+            want.is_finite() && diff <= tolerance.absolute + tolerance.relative * want.abs();
         if !is_close {
             let place = || place(index, shape);
             difference.fault.get_or_insert_with(|| {
@@ -98,19 +124,28 @@ fn place(mut index: usize, shape: &[usize]) -> String {
     format!("{places:?}")
 }
 
-/// Compares output and states of a run with the oracle's.
+/// Compares output and states of a run in f32 with the oracle's.
 pub fn compare_output(got: &crate::Output, want: &ReferenceOutput<f64>) -> Difference {
-    let mut parts = vec![compare("output", &got.output, &want.output)];
+    compare_output_within(got, want, Tolerance::F32)
+}
+
+/// Compares output and states of a run with the oracle's.
+pub fn compare_output_within(
+    got: &crate::Output,
+    want: &ReferenceOutput<f64>,
+    tolerance: Tolerance,
+) -> Difference {
+    let mut parts = vec![compare("output", &got.output, &want.output, tolerance)];
     for (index, want) in want.h.iter().enumerate() {
         let empty = Tensor::default();
         let got = got.states.h.get(index).unwrap_or(&empty);
-        parts.push(compare(&format!("h_n of layer {index}"), got, want));
+        parts.push(compare(&format!("h_n of layer {index}"), got, want, tolerance));
     }
     for (index, want) in want.c.iter().enumerate() {
         let got = got.states.c.get(index).and_then(Option::as_ref);
         match (got, want) {
             (Some(got), Some(want)) => {
-                parts.push(compare(&format!("c_n of layer {index}"), got, want));
+                parts.push(compare(&format!("c_n of layer {index}"), got, want, tolerance));
             }
             (None, None) => {}
             _ => parts.push(Difference {
@@ -171,7 +206,8 @@ pub async fn run_case(
         };
         match run_on(engine, case, strategy).await {
             Ok(output) => {
-                let difference = compare_output(&output, &want);
+                let tolerance = Tolerance::of(engine.precision());
+                let difference = compare_output_within(&output, &want, tolerance);
                 report.max_abs = difference.max_abs;
                 report.fault = difference.fault;
             }

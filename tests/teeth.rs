@@ -1,7 +1,7 @@
 //! Proof that the checks bite: every mistake made on purpose must be caught by the comparator that
 //! the case table uses.
 
-use wgpu_rnn::check::{Case, cases, compare, compare_output};
+use wgpu_rnn::check::{Case, Tolerance, cases, compare, compare_output};
 use wgpu_rnn::model::{DirectionWeights, Layer};
 use wgpu_rnn::{Cell, CellFunction, CellOptions, Engine, Model, Output, Tensor, reference};
 
@@ -194,7 +194,11 @@ fn infinities_have_no_tolerance() {
     let want = Tensor::new([1], vec![f64::INFINITY]).expect("one value");
     for (got, passes) in [(f32::INFINITY, true), (f32::NEG_INFINITY, false), (0.0, false)] {
         let got = Tensor::new([1], vec![got]).expect("one value");
-        assert_eq!(compare("output", &got, &want).fault.is_none(), passes, "{got:?}");
+        assert_eq!(
+            compare("output", &got, &want, Tolerance::F32).fault.is_none(),
+            passes,
+            "{got:?}"
+        );
     }
 }
 

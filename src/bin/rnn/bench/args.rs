@@ -8,6 +8,7 @@ use wgpu_rnn::{Cell, Strategy};
 use super::suites::Suite;
 use super::workload::{Lengths, Measure, Workload};
 use crate::args::parse_positive;
+use crate::device::PrecisionArgs;
 use crate::failure::{Failure, Result};
 
 /// Measure how fast devices run recurrent networks, and compare them.
@@ -67,6 +68,9 @@ pub(crate) struct BenchArgs {
         value_parser = parse_strategy
     )]
     strategy: Vec<Strategies>,
+
+    #[command(flatten)]
+    pub(super) precision: PrecisionArgs,
 
     /// Fail when the automatic choice is more than 10 % slower than the best strategy that the
     /// device takes; measures layer or frame with all of them, and again three times as long before

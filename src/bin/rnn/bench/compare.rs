@@ -103,6 +103,7 @@ pub(super) fn compare(old: &[Record], new: &[Record]) -> Comparison {
             old.workload == new.workload
                 && old.measure == new.measure
                 && old.strategy == new.strategy
+                && old.precision == new.precision
                 && device(old) == device(new)
         };
         // The last one of a file that runs were appended to.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wgpu_rnn::plan::{Constants, Work};
-use wgpu_rnn::{Engine, Strategy};
+use wgpu_rnn::{Engine, Precision, Strategy};
 
 use super::args::BenchArgs;
 use super::calibration::NOT_CALIBRATED;
@@ -42,6 +42,8 @@ pub(super) struct Sweep<'a> {
     pub(super) build: Build,
     /// The strategies, each once.
     pub(super) strategies: Vec<Strategy>,
+    /// How weights and states are stored.
+    pub(super) precision: Precision,
 }
 
 impl Sweep<'_> {
@@ -174,7 +176,7 @@ impl Sweep<'_> {
     }
 
     fn record(&self, site: &Site, workload: &Workload, measure: Measure, of: Strategy) -> Record {
-        Record::new(&self.build, &site.device, workload, measure, of.name())
+        Record::new(&self.build, &site.device, workload, measure, (of, self.precision))
     }
 
     fn missing(

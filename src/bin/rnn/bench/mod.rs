@@ -52,7 +52,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let old = args.compare.as_deref().map(compare::load).transpose()?;
     let draft = args.html.as_deref().map(Draft::create).transpose()?;
     let mut reporter = Reporter::new(args.quiet);
-    let sites = sites::open(&args.device, &reporter)?;
+    let sites = sites::open(&args.device, args.precision.precision, &reporter)?;
     let build = Build::now(args.suite_name());
     if args.suite == Some(Suite::Calibration) {
         return print(&constants(&sites, args.output)?);
@@ -133,7 +133,8 @@ fn sweep(
         "up to {count} measures, {} samples each: at least {least:.0} s",
         args.repetitions
     ));
-    let sweep = Sweep { args, build: build.clone(), strategies };
+    let precision = args.precision.precision;
+    let sweep = Sweep { args, build: build.clone(), strategies, precision };
     let mut results = Results::default();
     // Progress goes by work: a shape with more of it takes longer.
     let weights: Vec<u64> = workloads.iter().map(weight).collect();

@@ -5,10 +5,10 @@
 //! batch over them, so that it takes the kernels of the real shape.
 
 use serde::{Deserialize, Serialize};
-use wgpu_rnn::check::{Difference, compare, compare_output};
+use wgpu_rnn::check::{Difference, Tolerance, compare, compare_output_within};
 use wgpu_rnn::plan::Work;
 use wgpu_rnn::reference::{self, ReferenceOutput};
-use wgpu_rnn::{Batch, LoadedModel, Model, Output, Result, RunOptions, Tensor};
+use wgpu_rnn::{Batch, LoadedModel, Model, Output, Precision, Result, RunOptions, Tensor};
 
 use super::workload::{Kind, Workload, as_f64};
 
@@ -66,16 +66,18 @@ impl Prepared {
         let got = loaded.run_blocking(&self.short)?;
         let output = select(&got.output, &self.rows);
         let got = Output { output, states: got.states.select(&self.rows) };
-        self.judge(compare_output(&got, &self.want))
+        let tolerance = Tolerance::of(loaded.engine().precision());
+        self.judge(compare_output_within(&got, &self.want, tolerance))
     }
 
     /// Compares the output of one sequence, `[T, 1, O]`, that was computed frame by frame.
     ///
     /// # Errors
     /// [`wrong`] for a wrong result.
-    pub(super) fn check_frames(&self, output: Vec<f32>) -> Result<Checked> {
+    pub(super) fn check_frames(&self, output: Vec<f32>, precision: Precision) -> Result<Checked> {
         let got = Tensor::new(self.want.output.shape(), output)?;
-        self.judge(compare("output", &got, &self.want.output))
+        let tolerance = Tolerance::of(precision);
+        self.judge(compare("output", &got, &self.want.output, tolerance))
     }
 
     fn judge(&self, difference: Difference) -> Result<Checked> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use wgpu_rnn::check::compare;
+use wgpu_rnn::check::{Tolerance, compare};
 use wgpu_rnn::plan::Plan;
 use wgpu_rnn::{
     Engine, Error, ErrorKind, LoadedModel, Result, Strategy, Stream, StreamOptions, Tensor,
@@ -180,7 +180,8 @@ fn session<'a>(
     let want = whole.output.data()[..count].iter().map(|value| f64::from(*value));
     let want = Tensor::new([count], want.collect())?;
     let got = Tensor::new([count], got.into_iter().take(count).collect())?;
-    if let Some(fault) = compare("output of the session", &got, &want).fault {
+    let tolerance = Tolerance::of(loaded.engine().precision());
+    if let Some(fault) = compare("output of the session", &got, &want, tolerance).fault {
         return Err(wrong(&fault));
     }
     of_session(run, prepared, strategy, checked, |run| run.run())
@@ -195,7 +196,7 @@ fn frames<'a>(loaded: &LoadedModel, prepared: &Prepared, strategy: Strategy) -> 
         run.run()?;
         output.extend(run.read()?);
     }
-    let checked = prepared.check_frames(output)?;
+    let checked = prepared.check_frames(output, loaded.engine().precision())?;
     let frame = prepared.short.features(0, 0).to_vec();
     of_session(run, prepared, strategy, checked, move |run| {
         run.write(bytemuck::cast_slice(&frame))?;

@@ -49,12 +49,14 @@ pub(super) fn reason(record: &Record) -> String {
     }
 }
 
-/// Writes `auto: resident`, or the strategy alone.
+/// Writes `auto: resident`, or the strategy alone, and the precision where it is not f32.
 fn strategy(record: &Record) -> String {
-    match &record.strategy_used {
-        Some(used) if *used != record.strategy => format!("{}: {used}", record.strategy),
-        _ => record.strategy.clone(),
-    }
+    let half = if record.precision == "f32" { "" } else { record.precision.as_str() };
+    let words = match &record.strategy_used {
+        Some(used) if *used != record.strategy => format!("{}: {used} {half}", record.strategy),
+        _ => format!("{} {half}", record.strategy),
+    };
+    words.trim_end().to_owned()
 }
 
 /// Makes the table of all records.
@@ -234,7 +236,7 @@ pub(super) fn render(records: &[Record], build: &Build, format: OutputFormat) ->
 }
 
 /// Columns of the CSV, as paths into a JSON record; samples are joined by spaces.
-pub(super) const CSV_COLUMNS: [&str; 53] = [
+pub(super) const CSV_COLUMNS: [&str; 54] = [
     "schema",
     "schema_version",
     "date",
@@ -259,6 +261,7 @@ pub(super) const CSV_COLUMNS: [&str; 53] = [
     "shape.bidirectional",
     "shape.lengths",
     "shape.total_steps",
+    "precision",
     "strategy",
     "strategy_used",
     "measure",

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use wgpu_rnn::{Engine, wgpu};
+use wgpu_rnn::{Engine, Precision, Strategy, wgpu};
 
 use super::measure::Stats;
 use super::oracle::Checked;
@@ -198,6 +198,9 @@ pub(super) struct Record {
     /// The name that tells workloads apart.
     pub(super) workload: String,
     pub(super) shape: Shape,
+    /// How weights and states are stored; f32 where a file does not say.
+    #[serde(default = "f32_name")]
+    pub(super) precision: String,
     /// What was asked for.
     pub(super) strategy: String,
     /// What ran, layer by layer.
@@ -214,6 +217,10 @@ pub(super) struct Record {
     pub(super) figures: Option<Figures>,
 }
 
+fn f32_name() -> String {
+    Precision::F32.name().to_owned()
+}
+
 impl Record {
     /// Makes a record that has no figures yet.
     pub(super) fn new(
@@ -221,7 +228,7 @@ impl Record {
         device: &Device,
         workload: &Workload,
         measure: Measure,
-        strategy: &str,
+        (strategy, precision): (Strategy, Precision),
     ) -> Self {
         let w = workload;
         Self {
@@ -241,7 +248,8 @@ impl Record {
                 lengths: w.lengths,
                 total_steps: w.total_steps(),
             },
-            strategy: strategy.to_owned(),
+            precision: precision.name().to_owned(),
+            strategy: strategy.name().to_owned(),
             strategy_used: None,
             measure,
             status: Status::NotApplicable,

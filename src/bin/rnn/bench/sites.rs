@@ -1,12 +1,12 @@
 //! The devices of a run of the bench, opened once.
 
 use wgpu_rnn::plan::Constants;
-use wgpu_rnn::{Engine, Strategy};
+use wgpu_rnn::{Engine, Precision, Strategy};
 
 use super::calibration;
 use super::record::Device;
 use crate::device::DeviceArgs;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::report::Reporter;
 
 /// A device that results are to be had of.
@@ -24,10 +24,16 @@ pub(super) struct Site {
 /// # Errors
 /// As [`DeviceArgs::open`], for a device that was named; an adapter of `all` that cannot be opened
 /// stays in the list with the reason.
-pub(super) fn open(names: &[String], reporter: &Reporter) -> Result<Vec<Site>> {
+pub(super) fn open(
+    names: &[String],
+    precision: Precision,
+    reporter: &Reporter,
+) -> Result<Vec<Site>> {
     let open = |name: &str| {
         let device = DeviceArgs { device: name.to_owned() };
-        device.open(Strategy::Auto, reporter).map(site)
+        // The CPU path says at each workload that it has f32 only.
+        let engine = device.open(Strategy::Auto, reporter)?;
+        Ok::<_, Failure>(site(engine.with_precision(precision)))
     };
     let mut sites: Vec<Site> = Vec::new();
     for name in names {

@@ -13,7 +13,7 @@ use wgpu_rnn::{Batch, Engine, Model, RunOptions, Strategy};
 
 use crate::args::Overrides;
 use crate::data::{Values, Wanted};
-use crate::device::{DeviceArgs, describe};
+use crate::device::{DeviceArgs, PrecisionArgs, describe};
 use crate::failure::{Failure, Result};
 use crate::print;
 use crate::report::Reporter;
@@ -65,6 +65,9 @@ pub(crate) struct CheckArgs {
     #[command(flatten)]
     device: DeviceArgs,
 
+    #[command(flatten)]
+    precision: PrecisionArgs,
+
     /// List the names of the cases and run nothing
     #[arg(long)]
     list: bool,
@@ -102,7 +105,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<()> {
         return print_names(&names.collect::<Vec<_>>(), args.json);
     }
     let mut reporter = Reporter::new(args.quiet);
-    let engine = args.device.open(Strategy::Auto, &reporter)?;
+    let engine = args.precision.apply(args.device.open(Strategy::Auto, &reporter)?)?;
     reporter.start(Some(list.len()));
     let mut reports = Vec::new();
     if engine.info().is_software && args.filter.is_none() {
