@@ -15,7 +15,7 @@ fn network(cell: Cell, input: usize, hidden: usize) -> NetworkSpec {
 }
 
 fn request(batch: usize, steps: usize, strategy: Strategy) -> PlanRequest {
-    PlanRequest { batch, steps, strategy, external: None }
+    PlanRequest { batch, steps, strategy, external: None, top: None }
 }
 
 fn full(batch: usize, steps: u32) -> RunShape {

@@ -35,6 +35,10 @@ fn variants() -> Vec<Variant> {
                                 vec![("LANES", 8), ("SHARES", 2), ("SLICES", 1), ("UNITS", 16)];
                             variants.push(Variant { consts, ..variant.clone() });
                         }
+                        if kernel == Kernel::Top {
+                            let consts = vec![("COUNT", 5), ("PARTS", 64), ("ITEMS", 320)];
+                            variants.push(Variant { consts, ..variant.clone() });
+                        }
                         variants.push(variant);
                     }
                 }

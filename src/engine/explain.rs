@@ -14,7 +14,7 @@ impl LoadedModel {
     /// As [`LoadedModel::explain`].
     pub fn plan(&self, batch: usize, steps: usize) -> Result<Option<Arc<Plan>>> {
         let loaded = self.inner();
-        loaded.on_gpu().map(|(gpu, _)| run::plan(loaded, gpu, batch, steps)).transpose()
+        loaded.on_gpu().map(|(gpu, _)| run::plan(loaded, gpu, (batch, steps), None)).transpose()
     }
 
     /// Describes the plan for a shape: strategy per layer, dispatches, bytes, and why a faster path
@@ -36,7 +36,7 @@ impl LoadedModel {
                 writeln!(text, "strategy    CPU path, {threads} threads over tiles of sequences");
             return Ok(text);
         };
-        let plan = run::plan(loaded, gpu, batch, steps)?;
+        let plan = run::plan(loaded, gpu, (batch, steps), None)?;
         for (index, (choice, spec)) in plan.choices.iter().zip(&loaded.network.layers).enumerate() {
             let _ = writeln!(
                 text,
@@ -53,6 +53,9 @@ impl LoadedModel {
                 choice.workgroup[1],
                 choice.rows.rows()
             );
+        }
+        if let Some(head) = &plan.head {
+            let _ = writeln!(text, "output      {}", head.reason);
         }
         let length = u32::try_from(steps).unwrap_or(u32::MAX);
         let shape = RunShape::new(&vec![length; batch]);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::{Engine, count, run};
-use crate::batch::{Batch, Output, RunOptions};
+use crate::batch::{Batch, Output, RunOptions, check_top};
 use crate::cpu::CpuModel;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Staging, Wait, Weights, Workspace};
@@ -88,7 +88,8 @@ impl LoadedModel {
     /// Runs a batch with options.
     ///
     /// # Errors
-    /// As [`LoadedModel::run`].
+    /// As [`LoadedModel::run`]; `Shape` or `Unsupported` for a [`RunOptions::top`] that the network does
+    /// not have.
     pub async fn run_with(&self, batch: &Batch, options: &RunOptions) -> Result<Output> {
         self.run_on(batch, options, Wait::Yielding).await
     }
@@ -104,7 +105,7 @@ impl LoadedModel {
     /// Runs a batch with options and waits for it on this thread.
     ///
     /// # Errors
-    /// As [`LoadedModel::run`].
+    /// As [`LoadedModel::run_with`].
     pub fn run_blocking_with(&self, batch: &Batch, options: &RunOptions) -> Result<Output> {
         pollster::block_on(self.run_on(batch, options, Wait::Blocking))
     }
@@ -112,6 +113,7 @@ impl LoadedModel {
     async fn run_on(&self, batch: &Batch, options: &RunOptions, wait: Wait) -> Result<Output> {
         let loaded = &*self.inner;
         batch.check_fits(&loaded.model)?;
+        check_top(&loaded.model, options)?;
         match (&loaded.packed, loaded.engine.gpu()) {
             (Packed::Gpu(_), Some(gpu)) => run::run(loaded, gpu, batch, options, wait).await,
             (Packed::Cpu(cpu), _) => cpu.run(&loaded.model, batch, options),

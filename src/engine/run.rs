@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::count;
 use super::loaded::Loaded;
 use crate::batch::{
-    Batch, Layout, Output, RunOptions, States, ZeroLength, by_falling_length, empty_output,
+    Batch, Output, RunOptions, States, Top, ZeroLength, by_falling_length, empty_output,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, Wait, Workspace, encode, read_back};
@@ -55,10 +55,10 @@ pub(super) async fn run(
     }
     if longest > 0 {
         let order = by_falling_length(&lengths);
-        let cut = cut(loaded, gpu, batch.batch_size(), longest)?;
+        let cut = cut(loaded, gpu, (batch.batch_size(), longest), options.top)?;
         for rows in order.chunks(cut.rows) {
             let (states, parts) = run.group(rows, cut.steps).await?;
-            parts.iter().for_each(|part| unpack(loaded, batch, part, &mut output.output));
+            parts.iter().for_each(|part| unpack(batch, part, &mut output));
             if options.states {
                 output.states.scatter(&states, rows);
             }
@@ -81,10 +81,15 @@ fn clear_rows(states: &mut States, lengths: &[usize]) {
 }
 
 /// Finds how many rows and steps fit: fewer rows first, then fewer steps where states can be carried.
-fn cut(loaded: &Loaded, gpu: &Gpu, batch: usize, steps: usize) -> Result<Cut> {
+fn cut(
+    loaded: &Loaded,
+    gpu: &Gpu,
+    (batch, steps): (usize, usize),
+    top: Option<usize>,
+) -> Result<Cut> {
     let mut cut = Cut { rows: batch, steps };
     loop {
-        let error = match plan(loaded, gpu, cut.rows, cut.steps) {
+        let error = match plan(loaded, gpu, (cut.rows, cut.steps), top) {
             Ok(_) => return Ok(cut),
             Err(error) if error.kind() == ErrorKind::Limit => error,
             Err(error) => return Err(error),
@@ -101,10 +106,16 @@ fn cut(loaded: &Loaded, gpu: &Gpu, batch: usize, steps: usize) -> Result<Cut> {
     }
 }
 
-/// Returns the plan that a run of `rows` sequences of up to `steps` steps uses.
-pub(super) fn plan(loaded: &Loaded, gpu: &Gpu, rows: usize, steps: usize) -> Result<Arc<Plan>> {
+/// Returns the plan that a run of `rows` sequences of up to `steps` steps uses, with so many of the largest
+/// values in place of the output.
+pub(super) fn plan(
+    loaded: &Loaded,
+    gpu: &Gpu,
+    (rows, steps): (usize, usize),
+    top: Option<usize>,
+) -> Result<Arc<Plan>> {
     let strategy = loaded.engine.shared.strategy;
-    let exact = PlanRequest { batch: rows, steps, strategy, external: None };
+    let exact = PlanRequest { batch: rows, steps, strategy, external: None, top };
     let roomy = PlanRequest { steps: steps_capacity(steps), ..exact };
     match loaded.plan(gpu, roomy) {
         // The rounding may be what does not fit.
@@ -140,7 +151,8 @@ impl Run<'_> {
             let part = Part { rows, first, steps: last - first, lengths };
             // Cut runs need the states to go on with.
             let with_states = self.options.states || last < longest;
-            let plan = plan(self.loaded, self.gpu, rows.len(), part.steps)?;
+            let shape = (rows.len(), part.steps);
+            let plan = plan(self.loaded, self.gpu, shape, self.options.top)?;
             let initial = has_states.then_some(&states);
             let (values, after) = self.part(&plan, &part, initial, with_states).await?;
             if let Some(after) = after {
@@ -387,33 +399,52 @@ fn take_rows<'a>(tensor: &mut Tensor, values: &'a [f32]) -> &'a [f32] {
 }
 
 /// Brings padded output rows into the caller's order and layout; padding keeps the pad value.
-fn unpack(loaded: &Loaded, batch: &Batch, output: &PartOutput<'_>, into: &mut Tensor) {
+fn unpack(batch: &Batch, output: &PartOutput<'_>, into: &mut Output) {
+    let PartOutput { values, plan, .. } = output;
+    let out = &plan.output;
+    let stride = out.blocks * out.block_stride;
+    let row_of = |source: usize| &values[source * stride..(source + 1) * stride];
+    if let Some(top) = &mut into.top {
+        for_each_row(batch, output, |source, target| unpack_top(row_of(source), target, top));
+    } else if !into.output.is_empty() {
+        let width = out.blocks * out.width;
+        for_each_row(batch, output, |source, target| {
+            let row = row_of(source);
+            let target = &mut into.output.data_mut()[target * width..(target + 1) * width];
+            for (block, tight) in target.chunks_mut(out.width).enumerate() {
+                tight.copy_from_slice(&row[block * out.block_stride..][..out.width]);
+            }
+        });
+    }
+}
+
+/// Puts a row of the device, k places as u32 and then k values, at row `target` of the result.
+fn unpack_top(row: &[f32], target: usize, into: &mut Top) {
+    let k = row.len() / 2;
+    let places = target * k..(target + 1) * k;
+    into.values.data_mut()[places.clone()].copy_from_slice(&row[k..]);
+    let indices = &mut into.indices.data_mut()[places];
+    indices.iter_mut().zip(row).for_each(|(index, word)| *index = word.to_bits());
+}
+
+/// Calls `visit(row of the part's values, row of the result)` for every output row.
+fn for_each_row(batch: &Batch, output: &PartOutput<'_>, mut visit: impl FnMut(usize, usize)) {
     let PartOutput { part, values, plan } = output;
-    if values.is_empty() || into.is_empty() {
+    if values.is_empty() {
         return;
     }
-    let (out, rows) = (&plan.output, part.rows.len());
-    let width = loaded.model.output_size();
-    let stride = out.blocks * out.block_stride;
-    let mut copy = |source: usize, target: usize| {
-        let row = &values[source * stride..(source + 1) * stride];
-        let target = &mut into.data_mut()[target * width..(target + 1) * width];
-        for (block, tight) in target.chunks_mut(out.width).enumerate() {
-            tight.copy_from_slice(&row[block * out.block_stride..][..out.width]);
-        }
-    };
-    if out.last_only {
+    if plan.output.last_only {
         for (column, &b) in part.rows.iter().enumerate() {
             let len = batch.length(b);
             if len > part.first && len <= part.first + part.steps {
-                copy(column, b);
+                visit(column, b);
             }
         }
         return;
     }
-    let layout: Layout = batch.layout();
+    let (layout, rows) = (batch.layout(), part.rows.len());
     for_each_step(part, |at, b, t| {
         debug_assert!(at < part.steps * rows);
-        copy(at, layout.index(b, t, batch.batch_size(), batch.steps()));
+        visit(at, layout.index(b, t, batch.batch_size(), batch.steps()));
     });
 }

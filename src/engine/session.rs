@@ -66,6 +66,7 @@ impl LoadedModel {
             steps,
             strategy: loaded.engine.shared.strategy,
             external: Some((options.input_layout, options.output_layout)),
+            top: None,
         };
         let plan = loaded.plan(gpu, request)?;
         let workspace = loaded.take_workspace(gpu, &plan)?;

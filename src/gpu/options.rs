@@ -38,6 +38,9 @@ pub struct EngineOptions {
     pub device: DeviceChoice,
     /// How the time loop runs on a GPU. Default: the planner picks.
     pub strategy: Strategy,
+    /// Whether the output layer and its function, or the search for its largest values, are one kernel.
+    /// Default: the planner picks; where a device cannot, they are apart.
+    pub fuse_output: Option<bool>,
     /// Keeps wgpu's bounds and loop checks in our shaders, at the cost of speed. Default: on in debug
     /// builds, off in release builds; the tests run both.
     pub checked_shaders: Option<bool>,

@@ -1,6 +1,6 @@
 //! The builder of a [`Plan`]: its buffers, calls and uniforms, and what enters the first layer.
 //!
-//! `layer` adds the recurrent layers, `output` what follows them.
+//! `layer` adds the recurrent layers, `head` the output layer, `output` what follows.
 
 use super::*;
 use crate::kernel::uniforms::CopyRows;
@@ -56,6 +56,7 @@ impl<'a> Builder<'a> {
             layers: Vec::new(),
             output,
             choices: Vec::new(),
+            head: None,
         };
         Ok(Self { network, caps, batch, steps, plan })
     }

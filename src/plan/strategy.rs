@@ -167,7 +167,7 @@ pub(super) fn choose(
 }
 
 /// Writes seconds with a unit.
-fn duration(seconds: f64) -> String {
+pub(super) fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 1e-3 => format!("{:.3} us", s * 1e6),
         s => format!("{:.3} ms", s * 1e3),

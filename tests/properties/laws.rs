@@ -123,6 +123,7 @@ fn widened(output: &Tensor, h: &[Tensor], c: &[Option<Tensor>]) -> Answer {
     };
     Answer {
         output: widen(output),
+        top: None,
         h: h.iter().map(widen).collect(),
         c: c.iter().map(|c| c.as_ref().map(widen)).collect(),
     }
@@ -232,6 +233,7 @@ fn select(answer: &Answer, rows: &[usize]) -> Answer {
     };
     Answer {
         output: Tensor::default(),
+        top: None,
         h: answer.h.iter().map(pick).collect(),
         c: answer.c.iter().map(|c| c.as_ref().map(pick)).collect(),
     }
@@ -528,8 +530,8 @@ pub(crate) fn chains(runner: &Runner, case: &Case, wobble: f64) -> Verdict {
         }
         let got = runner.run(&single, &input, &case.options);
         let output = if index + 1 == count { whole.output.clone() } else { got.output.clone() };
-        let want =
-            Answer { output, h: vec![whole.h[index].clone()], c: vec![whole.c[index].clone()] };
+        let (h, c) = (vec![whole.h[index].clone()], vec![whole.c[index].clone()]);
+        let want = Answer { output, top: None, h, c };
         runner.compare_all(&format!("layer {index} alone"), &got, &want, wobble)?;
         if index + 1 < count {
             let values = narrow_all(&got.output);

@@ -65,7 +65,7 @@ impl Prepared {
     pub(super) fn check(&self, loaded: &LoadedModel) -> Result<Checked> {
         let got = loaded.run_blocking(&self.short)?;
         let output = select(&got.output, &self.rows);
-        let got = Output { output, states: got.states.select(&self.rows) };
+        let got = Output { output, top: None, states: got.states.select(&self.rows) };
         self.judge(compare_output(&got, &self.want))
     }
 
