@@ -71,9 +71,11 @@ const fn kind(activation: Activation) -> u32 {
 /// Shapes the kernel that owns whole rows.
 fn shape(sizes: &Sizes, caps: &DeviceCaps) -> (RowTile, [u32; 2]) {
     // Lanes that take all columns at once keep them in registers.
-    let env = |n: &str| std::env::var(n).ok().and_then(|v| v.parse().ok());
-    let most = if caps.is_software { env("SL").unwrap_or(SOFTWARE_LANES) } else { 128 };
-    let most = if sizes.top.is_some() { env("TL").unwrap_or(16) } else { most };
+    let most = match (caps.is_software, sizes.top) {
+        (true, _) => SOFTWARE_LANES,
+        (false, Some(_)) => 16,
+        (false, None) => 128,
+    };
     let lanes = sizes.columns4().div_ceil(PAIR).next_power_of_two().min(most);
     let by_list = MOST_PAIRS / sizes.top.unwrap_or(1).next_power_of_two().min(MOST_PAIRS);
     let share = sizes.rows.div_ceil(u64::from(caps.workgroups_at_once.max(1)));
@@ -94,8 +96,9 @@ fn own_loops(sizes: &Sizes, rows: RowTile, lanes: u32) -> u64 {
     wide(sizes.passes(lanes)) * each + 64
 }
 
-/// Lanes over columns on a software adapter.
-const SOFTWARE_LANES: u32 = 64;
+/// Lanes over columns on a software adapter, which runs them one after the other: as many as a vector has
+/// values. 8, 32 and 64 differed by less than the noise (llvmpipe, two cores of an AMD EPYC, 2026-11-25).
+const SOFTWARE_LANES: u32 = 8;
 
 /// What a kernel asks of a device.
 struct Load {
@@ -152,7 +155,8 @@ fn predicted(sizes: &Sizes, caps: &DeviceCaps, own: (RowTile, [u32; 2])) -> [f64
     } else {
         1.0
     };
-    let second = Load { groups: count(sizes.rows), flops: 0.0, bytes: VEC * row_vecs * (read + 1.0) };
+    let second =
+        Load { groups: count(sizes.rows), flops: 0.0, bytes: VEC * row_vecs * (read + 1.0) };
     let apart = seconds(&apart, caps) + seconds(&second, caps) + caps.constants.dispatch;
     [seconds(&fused, caps), apart]
 }
@@ -229,6 +233,10 @@ impl Builder<'_> {
             let reason = format!("product, then {what}; one kernel needs {loops} loop iterations");
             return choice(false, reason);
         }
+        if self.caps.fuse_output.is_none() && self.takes_tiles() {
+            let reason = format!("product with inputs shared by subgroups, then {what}");
+            return choice(false, reason);
+        }
         let is_fused = self.caps.fuse_output.unwrap_or(fused <= apart);
         let [fused, apart] = [fused, apart].map(strategy::duration);
         let asked = if self.caps.fuse_output.is_some() { ", asked for" } else { "" };
@@ -241,6 +249,13 @@ impl Builder<'_> {
     }
 
     /// Loop iterations of an invocation of the kernel that owns whole rows, as if none were unrolled.
+    /// Whether the product takes its form for software adapters (`gemm_tile`), which spares more loads than
+    /// a kernel without it spares logits: it was 1.4 to 6 times as fast (llvmpipe, 2026-11-25).
+    fn takes_tiles(&self) -> bool {
+        let beside = self.plan.choices.last().is_some_and(|c| !c.strategy.compiles_fast());
+        self.caps.is_software && self.caps.subgroup.is_some() && beside
+    }
+
     fn logits_buffer(&mut self, steps: u32, sizes: &Sizes) -> Result<usize> {
         let columns = 4 * u64::from(sizes.columns4());
         self.buffer("output", &[u64::from(steps), u64::from(self.batch), columns, 4])

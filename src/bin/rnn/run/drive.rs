@@ -29,6 +29,8 @@ pub(super) struct Drive<'a> {
     pub(super) loaded: &'a LoadedModel,
     /// What it wants to read.
     pub(super) wanted: Wanted,
+    /// How many of the largest values of every row are wanted in place of the row.
+    pub(super) top: Option<usize>,
     /// The batch size that was asked for.
     pub(super) batch_size: Option<usize>,
     /// Where the output goes.
@@ -109,9 +111,16 @@ impl Drive<'_> {
         for (index, sequence) in sequences.iter().enumerate() {
             let (group, row) = places[index];
             let output = &outputs[group];
-            let values = rows_of(self.loaded.model(), &output.output, row, lengths[index]);
-            let done =
-                Done { sequence: first + index, start: 0, input: &sequence.values, output: values };
+            let (model, length) = (self.loaded.model(), lengths[index]);
+            let (values, places) = match &output.top {
+                Some(top) => (
+                    rows_of(model, &top.values, row, length),
+                    rows_of(model, &top.indices, row, length),
+                ),
+                None => (rows_of(model, &output.output, row, length), &[][..]),
+            };
+            let (sequence_number, input) = (first + index, &sequence.values);
+            let done = Done { sequence: sequence_number, start: 0, input, output: values, places };
             self.collected.take_states(&output.states, row);
             self.hand_on(&done, sequence.id.as_ref(), true)?;
         }
@@ -120,7 +129,7 @@ impl Drive<'_> {
 
     fn compute(&self, batch: &Batch) -> Result<Output> {
         let states = self.collected.wants_states();
-        let options = RunOptions { states, ..RunOptions::default() };
+        let options = RunOptions { states, top: self.top, ..RunOptions::default() };
         self.loaded.run_blocking_with(batch, &options)
     }
 
@@ -146,12 +155,17 @@ impl Drive<'_> {
             let next = source.read(chunk)?;
             let last = self.wanted.steps(&next) == 0;
             let batch = to_batch(&[&values], &self.wanted)?.with_initial(states);
-            let output = self.loaded.run_blocking(&batch)?;
+            let options = RunOptions { top: self.top, ..RunOptions::default() };
+            let output = self.loaded.run_blocking_with(&batch, &options)?;
             states = output.states;
             // A network with one row per sequence has said its last word only after the last chunk.
             let silent = model.is_per_sequence() && !last;
-            let rows = if silent { &[] } else { output.output.data() };
-            let done = Done { sequence: 0, start, input: &values, output: rows };
+            let (rows, places) = match &output.top {
+                _ if silent => (&[][..], &[][..]),
+                Some(top) => (top.values.data(), top.indices.data()),
+                None => (output.output.data(), &[][..]),
+            };
+            let done = Done { sequence: 0, start, input: &values, output: rows, places };
             self.hand_on(&done, None, last)?;
             self.reporter.advance(0, steps);
             start += steps;
@@ -178,7 +192,8 @@ impl Drive<'_> {
         match &mut self.sink {
             Some(sink) => {
                 let sequence = done.sequence;
-                sink.write(&Part { sequence, id, start, values: done.output, last })
+                let (values, places) = (done.output, done.places);
+                sink.write(&Part { sequence, id, start, values, places, last })
             }
             None => Ok(()),
         }
@@ -259,12 +274,12 @@ pub(crate) fn to_batch(sequences: &[&Values], wanted: &Wanted) -> Result<Batch> 
 }
 
 /// Returns the output rows of one sequence of a batch: its valid steps, or its one row.
-fn rows_of<'o>(
+fn rows_of<'o, T>(
     model: &Model,
-    output: &'o wgpu_rnn::Tensor,
+    output: &'o wgpu_rnn::Tensor<T>,
     row: usize,
     length: usize,
-) -> &'o [f32] {
+) -> &'o [T] {
     if model.is_per_sequence() {
         return if length == 0 { &[] } else { output.row(row) };
     }
@@ -316,8 +331,9 @@ mod tests {
         let wanted = Wanted::of(model);
         let mut drive = Drive {
             loaded: &loaded,
-            collected: Collected::new(model, &wanted, 4, true),
+            collected: Collected::new(model, &wanted, model.output_size(), (4, true)),
             wanted,
+            top: None,
             batch_size: None,
             sink: Some(&mut kept),
             reporter: &mut reporter,
