@@ -68,14 +68,22 @@ const fn kind(activation: Activation) -> u32 {
     }
 }
 
-/// Shapes the kernel that owns whole rows.
+/// Shapes the kernel that owns whole rows: of the widths that may pay, the one with the least predicted
+/// time. Wide workgroups keep all columns in registers, narrow ones share weights between more rows.
 fn shape(sizes: &Sizes, caps: &DeviceCaps) -> (RowTile, [u32; 2]) {
-    // Lanes that take all columns at once keep them in registers.
-    let most = match (caps.is_software, sizes.top) {
-        (true, _) => SOFTWARE_LANES,
-        (false, Some(_)) => 16,
-        (false, None) => 128,
+    let widths: &[u32] = match (caps.is_software, sizes.top) {
+        (true, _) => &[SOFTWARE_LANES],
+        (false, Some(_)) => &[16],
+        (false, None) => &[16, 32, 64, 128],
     };
+    let shapes = widths.iter().map(|lanes| shape_of(sizes, caps, *lanes));
+    let fused = |own: &(RowTile, [u32; 2])| predicted(sizes, caps, *own)[0];
+    let best = shapes.min_by(|one, other| fused(one).total_cmp(&fused(other)));
+    best.unwrap_or((RowTile::One, [SOFTWARE_LANES, 1]))
+}
+
+/// Shapes the kernel with at most `most` lanes over columns.
+fn shape_of(sizes: &Sizes, caps: &DeviceCaps, most: u32) -> (RowTile, [u32; 2]) {
     let lanes = sizes.columns4().div_ceil(PAIR).next_power_of_two().min(most);
     let by_list = MOST_PAIRS / sizes.top.unwrap_or(1).next_power_of_two().min(MOST_PAIRS);
     let share = sizes.rows.div_ceil(u64::from(caps.workgroups_at_once.max(1)));
@@ -121,19 +129,22 @@ fn count(size: u64) -> f64 {
     size as f64
 }
 
-/// The product with workgroups of `along` lanes over columns and `tiles` row tiles, `parts` of them side by
-/// side.
+/// The product with workgroups of `along` lanes over columns and `tiles` row tiles.
+///
+/// Hardware serves lanes that read one address at once: those of a row their inputs, those of a column
+/// their weights, as far as a wave or a core's cache reaches.
 fn product(sizes: &Sizes, caps: &DeviceCaps, (rows, [along, tiles]): (RowTile, [u32; 2])) -> Load {
     let per_group = u64::from(rows.rows() * tiles);
     let groups = count(sizes.rows.div_ceil(per_group));
     let invocations = groups * f64::from(tiles * along * sizes.passes(along));
-    let shared = if caps.is_software { 1.0 } else { 1.0 / 16.0 };
+    let (shared, beside) =
+        if caps.is_software { (1.0, 1.0) } else { (1.0 / 16.0, f64::from(tiles.min(8))) };
     let inner = f64::from(sizes.inner4);
     let of_rows = f64::from(rows.rows());
     Load {
         groups,
         flops: invocations * inner * of_rows * f64::from(PAIR) * 32.0,
-        bytes: VEC * invocations * inner * (f64::from(4 * PAIR) + of_rows * shared),
+        bytes: VEC * invocations * inner * (f64::from(4 * PAIR) / beside + of_rows * shared),
     }
 }
 
