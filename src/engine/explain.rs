@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::{LoadedModel, run};
+use super::{ConstantsSource, LoadedModel, run};
 use crate::error::Result;
+use crate::gpu::Gpu;
 use crate::plan::{Plan, RunShape};
 
 impl LoadedModel {
@@ -36,6 +37,7 @@ impl LoadedModel {
                 writeln!(text, "strategy    CPU path, {threads} threads over tiles of sequences");
             return Ok(text);
         };
+        let _ = writeln!(text, "speeds      {}", speeds(gpu));
         let plan = run::plan(loaded, gpu, (batch, steps), None)?;
         for (index, (choice, spec)) in plan.choices.iter().zip(&loaded.network.layers).enumerate() {
             let _ = writeln!(
@@ -74,4 +76,20 @@ impl LoadedModel {
         }
         Ok(text)
     }
+}
+
+/// Says where the speeds that predictions use come from, and the ones that matter most.
+fn speeds(gpu: &Gpu) -> String {
+    let constants = &gpu.caps.constants;
+    let source = match gpu.caps.constants_source {
+        ConstantsSource::Calibrated => "calibrated",
+        ConstantsSource::Assumed => "assumed by kind of device (Engine::calibrate measures them)",
+    };
+    format!(
+        "{source}: {:.3} GFLOP/s, cache {:.3} GB/s, memory {:.3} GB/s, dispatch {:.3} us",
+        constants.flops / 1e9,
+        constants.cache_bytes / 1e9,
+        constants.memory_bytes / 1e9,
+        constants.dispatch * 1e6
+    )
 }
