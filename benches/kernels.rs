@@ -6,7 +6,8 @@
 //! ```
 //! Each network is built so that one kernel dominates: one-hot tokens make the input projection a row
 //! gather, which leaves the recurrent driver; one time step with a wide output layer leaves the
-//! matrix product; a softmax over it adds the output function. Results are compared with the f64
+//! matrix product; a softmax over it adds the output function, in a kernel of its own or in the
+//! product's. Results are compared with the f64
 //! oracle before they are timed.
 
 #![allow(clippy::print_stderr, reason = "a bench says what it leaves out")]
@@ -52,6 +53,7 @@ fn devices() -> Vec<Device> {
 struct Bench {
     kernel: &'static str,
     strategy: Strategy,
+    fuse_output: Option<bool>,
     model: Model,
     batch: Batch,
 }
@@ -64,10 +66,10 @@ fn recurrent(kernel: &'static str, strategy: Strategy, cell: Cell, shape: [usize
         .expect("a valid network");
     let tokens: Vec<u32> = (0u32..).map(|i| i * 7 % 16).take(batch * steps).collect();
     let batch = Batch::tokens(tokens, batch, steps, Layout::TimeMajor).expect("a valid batch");
-    Bench { kernel, strategy, model, batch }
+    Bench { kernel, strategy, fuse_output: None, model, batch }
 }
 
-fn output_layer(kernel: &'static str, activation: Activation) -> Bench {
+fn output_layer(kernel: &'static str, activation: Activation, fused: bool) -> Bench {
     let (input, rows) = (256, 256);
     let model = Model::builder(InputSpec::Dense { size: input })
         .layer(LayerSpec::new(Cell::RnnTanh, 256))
@@ -76,7 +78,8 @@ fn output_layer(kernel: &'static str, activation: Activation) -> Bench {
         .expect("a valid network");
     let values: Vec<f32> = (0..rows * input).map(input_value).collect();
     let batch = Batch::dense(values, rows, 1, input, Layout::TimeMajor).expect("a valid batch");
-    Bench { kernel, strategy: Strategy::StepPerDispatch, model, batch }
+    let strategy = Strategy::StepPerDispatch;
+    Bench { kernel, strategy, fuse_output: Some(fused), model, batch }
 }
 
 fn benches() -> Vec<Bench> {
@@ -89,8 +92,9 @@ fn benches() -> Vec<Bench> {
     }
     let (step, cell) = (Strategy::StepPerDispatch, Cell::GruResetBefore);
     benches.push(recurrent("recur_reset_before", step, cell, [64, 32, 64]));
-    benches.push(output_layer("gemm", Activation::None));
-    benches.push(output_layer("gemm + activate", Activation::Softmax));
+    benches.push(output_layer("gemm", Activation::None, false));
+    benches.push(output_layer("gemm + activate", Activation::Softmax, false));
+    benches.push(output_layer("head", Activation::Softmax, true));
     benches
 }
 
@@ -146,7 +150,8 @@ fn kernels(criterion: &mut Criterion) {
             let spec = bench.model.layers()[0].spec();
             let name =
                 format!("{}/{}-H{}-B{rows}-T{steps}", bench.kernel, spec.cell, spec.hidden_size);
-            let options = EngineOptions { strategy: bench.strategy, ..EngineOptions::default() };
+            let (strategy, fuse_output) = (bench.strategy, bench.fuse_output);
+            let options = EngineOptions { strategy, fuse_output, ..EngineOptions::default() };
             let (handle, queue) = (device.device.clone(), device.queue.clone());
             let engine =
                 Engine::from_device_with(handle, queue, &options).expect("meets the limits");

@@ -14,6 +14,7 @@ struct Gemm {
     columns4: u32,      // N/4
     vocab: u32,         // V
     zero: u32,          // always 0
+    columns: u32,       // unused here
 }
 
 @group(0) @binding(0) var<uniform> gemm: Gemm;

@@ -4,7 +4,7 @@
 //! before they time. Inputs and weights come from formulas and seeds, so that any misplaced element
 //! changes the answer; sizes are small and awkward, so that edges run.
 
-use crate::batch::{Batch, Layout, RunOptions, States, ZeroLength};
+use crate::batch::{Batch, Layout, RunOptions, States, Top, ZeroLength};
 use crate::cell::{Cell, CellFunction, CellOptions};
 use crate::engine::{Engine, Precision, Strategy};
 use crate::error::{ErrorKind, Result};
@@ -124,6 +124,38 @@ fn place(mut index: usize, shape: &[usize]) -> String {
     format!("{places:?}")
 }
 
+/// Compares largest values with the oracle's: values with the tolerance of [`compare`], places exactly,
+/// but that two values of a row that are apart by less than the tolerance may have changed places.
+pub fn compare_top(got: &Top, want: &Top<f64>, tolerance: Tolerance) -> Difference {
+    let difference = compare("top values", &got.values, &want.values, tolerance);
+    if difference.fault.is_some() {
+        return difference;
+    }
+    let shape = want.indices.shape();
+    if got.indices.shape() != shape {
+        let got = got.indices.shape();
+        let fault = format!("top indices: expected shape {shape:?}, got {got:?}");
+        return Difference { max_abs: f64::NAN, fault: Some(fault) };
+    }
+    let k = shape.last().copied().unwrap_or(1).max(1);
+    let misplaced = |(index, (got, place)): (usize, (&u32, &u32))| {
+        if got == place {
+            return None;
+        }
+        let row = index / k;
+        let value = want.values.data()[index];
+        let places = want.indices.row(row).iter().zip(want.values.row(row));
+        let near = tolerance.absolute + tolerance.relative * value.abs();
+        let is_near = places
+            .filter(|(place, _)| *place == got)
+            .any(|(_, other)| (other - value).abs() <= near);
+        (!is_near).then(|| format!("{}: expected {place}, got {got}", self::place(index, shape)))
+    };
+    let mut pairs = got.indices.data().iter().zip(want.indices.data()).enumerate();
+    let fault = pairs.find_map(misplaced).map(|fault| format!("top indices{fault}"));
+    Difference { fault, ..difference }
+}
+
 /// Compares output and states of a run in f32 with the oracle's.
 pub fn compare_output(got: &crate::Output, want: &ReferenceOutput<f64>) -> Difference {
     compare_output_within(got, want, Tolerance::F32)
@@ -136,6 +168,14 @@ pub fn compare_output_within(
     tolerance: Tolerance,
 ) -> Difference {
     let mut parts = vec![compare("output", &got.output, &want.output, tolerance)];
+    match (&got.top, &want.top) {
+        (Some(got), Some(want)) => parts.push(compare_top(got, want, tolerance)),
+        (None, None) => {}
+        _ => parts.push(Difference {
+            max_abs: f64::NAN,
+            fault: Some("top: expected the largest values exactly where they are asked for".into()),
+        }),
+    }
     for (index, want) in want.h.iter().enumerate() {
         let empty = Tensor::default();
         let got = got.states.h.get(index).unwrap_or(&empty);
@@ -245,6 +285,7 @@ pub fn cases() -> Vec<Case> {
     projection_cases(&mut cases);
     token_cases(&mut cases);
     head_cases(&mut cases);
+    top_cases(&mut cases);
     stack_cases(&mut cases);
     option_cases(&mut cases);
     function_cases(&mut cases);
@@ -458,6 +499,28 @@ fn head_cases(cases: &mut Vec<Case>) {
         dense(3).layer(LayerSpec::new(Cell::RnnTanh, 6)).head(HeadSpec { bias: false, ..wide });
     let time_major = Shape { layout: Layout::TimeMajor, ..RAGGED };
     add(cases, "head log-softmax O=301 without bias".into(), builder, time_major);
+}
+
+/// The largest values of a row: every place of an output layer, every g, few and many columns.
+fn top_cases(cases: &mut Vec<Case>) {
+    let top = |k| RunOptions { top: Some(k), pad_value: -1.5, ..RunOptions::default() };
+    for (activation, steps, k) in [
+        (Activation::None, HeadSteps::Every, 1),
+        (Activation::Softmax, HeadSteps::Every, 5),
+        (Activation::LogSoftmax, HeadSteps::Last, 3),
+        (Activation::Sigmoid, HeadSteps::Final, 7),
+        (Activation::Tanh, HeadSteps::Last, 2),
+        (Activation::Relu, HeadSteps::Every, 4),
+    ] {
+        let head = HeadSpec { steps, ..HeadSpec::new(7).activation(activation) };
+        let builder = dense(3).layer(LayerSpec::new(Cell::Gru, 6).bidirectional()).head(head);
+        let name = format!("top {k} of head {} {steps:?}", activation.name());
+        add_with(cases, name, builder, RAGGED, top(k));
+    }
+    let wide = HeadSpec::new(301).activation(Activation::Softmax);
+    let builder = dense(3).layer(LayerSpec::new(Cell::RnnTanh, 6)).head(wide);
+    let time_major = Shape { layout: Layout::TimeMajor, ..RAGGED };
+    add_with(cases, "top 16 of head softmax O=301".into(), builder, time_major, top(16));
 }
 
 fn stack_cases(cases: &mut Vec<Case>) {

@@ -61,7 +61,7 @@ pub mod plan;
 pub mod reference;
 mod tensor;
 
-pub use batch::{Batch, Layout, Output, RunOptions, States, ZeroLength, bucket};
+pub use batch::{Batch, Layout, Output, RunOptions, States, Top, ZeroLength, bucket};
 pub use cell::{Cell, CellFunction, CellOptions};
 pub use engine::{
     AdapterReport, Constants, ConstantsSource, Counters, DeviceChoice, Engine, EngineInfo,

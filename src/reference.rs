@@ -13,7 +13,9 @@
 //! The reverse direction of a row with `len` valid steps starts at t = len − 1 and ends at t = 0;
 //! padding is never read.
 
-use crate::batch::{Batch, Layout, RunOptions, ZeroLength};
+use crate::batch::{
+    Batch, Layout, RunOptions, Top, ZeroLength, check_top, empty_top, output_shape,
+};
 use crate::cell::{self, Cell, Custom, Real};
 use crate::error::Result;
 use crate::model::{
@@ -26,6 +28,8 @@ use crate::tensor::Tensor;
 pub struct ReferenceOutput<F> {
     /// As [`crate::Output::output`].
     pub output: Tensor<F>,
+    /// As [`crate::Output::top`].
+    pub top: Option<Top<F>>,
     /// Per layer `[D, B, R]`.
     pub h: Vec<Tensor<F>>,
     /// Per layer `[D, B, H]`; `None` for cells without a cell state.
@@ -35,13 +39,15 @@ pub struct ReferenceOutput<F> {
 /// Runs `batch` through `model` in the precision of `F`.
 ///
 /// # Errors
-/// `Shape` when the batch does not fit the model.
+/// `Shape` when the batch does not fit the model; `Shape` or `Unsupported` for largest values that
+/// the output does not have.
 pub fn run<F: Real>(
     model: &Model,
     batch: &Batch,
     options: &RunOptions,
 ) -> Result<ReferenceOutput<F>> {
     batch.check_fits(model)?;
+    check_top(model, options)?;
     let rows = batch.batch_size();
     // One list of rows [len][features] per sequence: no padding exists in here.
     let mut sequences: Vec<Vec<Vec<F>>> = (0..rows).map(|b| read(model, batch, b)).collect();
@@ -79,8 +85,8 @@ pub fn run<F: Real>(
     if model.head().is_some_and(|head| head.steps == HeadSteps::Final) {
         keep_final_states(&mut sequences, h_n.last());
     }
-    let output = finish(model, batch, options, &sequences);
-    Ok(ReferenceOutput { output, h: h_n, c: c_n })
+    let (output, top) = finish(model, batch, options, &sequences);
+    Ok(ReferenceOutput { output, top, h: h_n, c: c_n })
 }
 
 /// Puts h_n of the last layer, directions side by side, where the output layer reads: at the last
@@ -294,13 +300,14 @@ fn finish<F: Real>(
     batch: &Batch,
     options: &RunOptions,
     sequences: &[Vec<Vec<F>>],
-) -> Tensor<F> {
-    let (rows, steps, width) = (batch.batch_size(), batch.steps(), model.output_size());
+) -> (Tensor<F>, Option<Top<F>>) {
+    let (rows, steps) = (batch.batch_size(), batch.steps());
     let pad = F::from_f32(options.pad_value);
     let last_only = model.is_per_sequence();
-    let shape = match (last_only, batch.layout()) {
-        (true, _) => vec![rows, width],
-        (false, layout) => layout.shape(steps, rows, width).to_vec(),
+    let mut top = options.top.map(|k| empty_top(model, batch, k, pad));
+    let shape = match top {
+        Some(_) => vec![0],
+        None => output_shape(model, batch, model.output_size()),
     };
     let mut output = Tensor::from_fn(shape, |_| pad);
     for (b, sequence) in sequences.iter().enumerate() {
@@ -308,16 +315,49 @@ fn finish<F: Real>(
             if last_only && t + 1 != sequence.len() {
                 continue;
             }
-            let y = model.head().map_or_else(|| h.clone(), |head| apply_head(head, h));
             let index = match (last_only, batch.layout()) {
                 (true, _) => b,
                 (false, Layout::BatchFirst) => b * steps + t,
                 (false, Layout::TimeMajor) => t * rows + b,
             };
-            put(&mut output, index, &y);
+            match (model.head(), &mut top) {
+                (Some(head), Some(top)) => put_top(head, h, index, top),
+                (Some(head), None) => put(&mut output, index, &apply_head(head, h)),
+                (None, _) => put(&mut output, index, h),
+            }
         }
     }
-    output
+    (output, top)
+}
+
+fn put_top<F: Real>(head: &Head, h: &[F], index: usize, into: &mut Top<F>) {
+    let k = into.values.shape().last().copied().unwrap_or(1);
+    let logits = affine(&head.weight, head.bias.as_ref(), h);
+    let (indices, values) = top(head.activation, &logits, k);
+    put(&mut into.indices, index, &indices);
+    put(&mut into.values, index, &values);
+}
+
+/// Picks the `k` largest logits of a row, equal ones by their place, and applies g to them: their
+/// places and values, as [`Top`] has them. `k` is at most the row's length.
+pub fn top<F: Real>(activation: Activation, logits: &[F], k: usize) -> (Vec<u32>, Vec<F>) {
+    if let Some(nan) = logits.iter().find(|v| v.to_f64().is_nan()) {
+        return (vec![Top::NO_INDEX; k], vec![*nan; k]);
+    }
+    // The largest so far, in order; what comes later goes behind its equals.
+    let mut best: Vec<usize> = Vec::with_capacity(k + 1);
+    for (index, value) in logits.iter().enumerate() {
+        let place = best.partition_point(|&other| logits[other] >= *value);
+        if place < k {
+            best.insert(place, index);
+            best.truncate(k);
+        }
+    }
+    let mut row = logits.to_vec();
+    activate(activation, &mut row);
+    let values = best.iter().map(|&index| row[index]).collect();
+    let narrow = |index: &usize| u32::try_from(*index).unwrap_or(Top::NO_INDEX);
+    (best.iter().map(narrow).collect(), values)
 }
 
 fn apply_head<F: Real>(head: &Head, h: &[F]) -> Vec<F> {
@@ -349,7 +389,7 @@ pub fn activate<F: Real>(activation: Activation, row: &mut [F]) {
     }
 }
 
-fn put<F: Real>(tensor: &mut Tensor<F>, row: usize, values: &[F]) {
+fn put<T: Copy>(tensor: &mut Tensor<T>, row: usize, values: &[T]) {
     let width = values.len();
     tensor.data_mut()[row * width..(row + 1) * width].copy_from_slice(values);
 }

@@ -4,8 +4,9 @@ mod support;
 
 use wgpu_rnn::check::{compare_output, input_value};
 use wgpu_rnn::{
-    Batch, Cell, DeviceChoice, Engine, EngineOptions, ErrorKind, HeadSpec, Init, InputSpec,
-    LayerSpec, Layout, Model, RunOptions, SessionOptions, States, Strategy, Tensor, reference,
+    Batch, Cell, ConstantsSource, DeviceChoice, Engine, EngineOptions, ErrorKind, HeadSpec, Init,
+    InputSpec, LayerSpec, Layout, Model, RunOptions, SessionOptions, States, Strategy, Tensor,
+    reference,
 };
 
 fn lstm(input: usize, hidden: usize) -> Model {
@@ -132,6 +133,24 @@ fn explain_names_strategy_and_reason() {
     }
     let text = Engine::cpu().load(&lstm(4, 8)).expect("loads").explain(2, 100).expect("fits");
     assert!(text.contains("CPU path"), "{text}");
+}
+
+/// `rnn calibrate` measures on its own thread; applications with an executor do not.
+#[test]
+fn constants_measured_off_the_executor_serve_the_planner() {
+    let Some((name, engine)) = support::gpus().iter().find(|(name, _)| !name.contains("(gl)"))
+    else {
+        return;
+    };
+    assert_eq!(engine.constants_source(), Some(ConstantsSource::Assumed), "{name}");
+    let constants = pollster::block_on(engine.calibrate()).expect("measures");
+    assert_eq!(constants.fault(), None, "{name}");
+    let planned = engine.with_constants(constants).expect("sound constants");
+    assert_eq!(planned.constants_source(), Some(ConstantsSource::Calibrated), "{name}");
+    let text = planned.load(&lstm(4, 8)).and_then(|loaded| loaded.explain(2, 10)).expect("plans");
+    assert!(text.contains("speeds      calibrated: "), "{name}: {text}");
+    let refused = pollster::block_on(Engine::cpu().calibrate()).expect_err("nothing to measure");
+    assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! The planner, without a GPU: sizes, chunks, strategies, limits.
 
 use wgpu_rnn::cell::CellOptions;
-use wgpu_rnn::kernel::Precision;
+use wgpu_rnn::kernel::{Kernel, Precision};
 use wgpu_rnn::plan::{
     DeviceCaps, Grid, NetworkSpec, Op, Plan, PlanRequest, RunShape, steps_capacity,
 };
-use wgpu_rnn::{Cell, ErrorKind, HeadSpec, InputSpec, LayerSpec, Strategy};
+use wgpu_rnn::{Activation, Cell, ErrorKind, HeadSpec, InputSpec, LayerSpec, Layout, Strategy};
 
 fn network(cell: Cell, input: usize, hidden: usize) -> NetworkSpec {
     NetworkSpec {
@@ -16,7 +16,7 @@ fn network(cell: Cell, input: usize, hidden: usize) -> NetworkSpec {
 }
 
 fn request(batch: usize, steps: usize, strategy: Strategy) -> PlanRequest {
-    PlanRequest { batch, steps, strategy, precision: Precision::F32, external: None }
+    PlanRequest { batch, steps, strategy, precision: Precision::F32, external: None, top: None }
 }
 
 fn full(batch: usize, steps: u32) -> RunShape {
@@ -320,4 +320,79 @@ fn layer_normalisation_has_its_own_driver_and_is_refused_by_the_resident_loop() 
         Plan::new(&network, request(4, 10, Strategy::Resident), &caps).expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("layer without normalisation"), "{error}");
+}
+
+fn with_head(hidden: usize, head: HeadSpec) -> NetworkSpec {
+    NetworkSpec { head: Some(head), ..network(Cell::Lstm, 8, hidden) }
+}
+
+fn kernels(plan: &Plan) -> Vec<Kernel> {
+    plan.calls.iter().map(|call| call.variant.kernel).collect()
+}
+
+#[test]
+fn output_layer_and_function_are_one_kernel_where_that_fills_the_device() {
+    let caps = DeviceCaps::webgpu_default();
+    let softmax = |width| HeadSpec::new(width).activation(Activation::Softmax);
+    // Many rows of moderate width: nothing but the result is written.
+    let many = Plan::new(&with_head(64, softmax(100)), request(64, 100, Strategy::Auto), &caps);
+    let many = many.expect("fits");
+    assert!(many.head.as_ref().is_some_and(|head| head.is_fused), "{:?}", many.head);
+    assert!(kernels(&many).contains(&Kernel::Head));
+    assert!(!kernels(&many).contains(&Kernel::Activate));
+    // One row of many columns: a kernel that owns the row would leave all cores but one idle.
+    let one = Plan::new(&with_head(512, softmax(60_000)), request(1, 1, Strategy::Auto), &caps);
+    let one = one.expect("fits");
+    assert!(one.head.as_ref().is_some_and(|head| !head.is_fused), "{:?}", one.head);
+    assert!(kernels(&one).contains(&Kernel::Activate));
+    // Without a function there is nothing to join.
+    let plain =
+        Plan::new(&with_head(64, HeadSpec::new(100)), request(64, 9, Strategy::Auto), &caps);
+    assert_eq!(plain.expect("fits").head.expect("a choice").reason, "product alone");
+}
+
+#[test]
+fn largest_values_take_eight_bytes_each_and_no_logits() {
+    let caps = DeviceCaps { fuse_output: Some(true), ..DeviceCaps::webgpu_default() };
+    let network = with_head(64, HeadSpec::new(1000).activation(Activation::Softmax));
+    let top = PlanRequest { top: Some(3), ..request(4, 10, Strategy::Auto) };
+    let plan = Plan::new(&network, top, &caps).expect("fits");
+    assert_eq!(plan.buffers[plan.output.buffer].bytes, 4 * 10 * 3 * 8);
+    assert!(plan.buffers.iter().all(|buffer| buffer.label != "output"), "logits are written");
+    // Apart, the logits stay on the device.
+    let caps = DeviceCaps { fuse_output: Some(false), ..caps };
+    let plan = Plan::new(&network, top, &caps).expect("fits");
+    assert_eq!(plan.buffers[plan.output.buffer].bytes, 4 * 10 * 3 * 8);
+    assert!(plan.buffers.iter().any(|buffer| buffer.label == "output"));
+    assert!(kernels(&plan).contains(&Kernel::Top));
+}
+
+#[test]
+fn largest_values_are_refused_where_there_are_none_to_give() {
+    let caps = DeviceCaps::webgpu_default();
+    let top = PlanRequest { top: Some(3), ..request(4, 10, Strategy::Auto) };
+    let external = Some((Layout::TimeMajor, Layout::TimeMajor));
+    let cases = [
+        (network(Cell::Lstm, 8, 16), top),
+        (with_head(16, HeadSpec::new(9)), PlanRequest { external, ..top }),
+    ];
+    for (network, request) in cases {
+        let error = Plan::new(&network, request, &caps).expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    }
+}
+
+#[test]
+fn rows_too_wide_for_a_driver_that_ends_loops_go_apart() {
+    let mut caps = DeviceCaps { is_software: true, ..DeviceCaps::webgpu_default() };
+    caps.fuse_output = Some(true);
+    let network = with_head(512, HeadSpec::new(200_000).activation(Activation::Softmax));
+    let choice = |caps: &DeviceCaps| {
+        let plan = Plan::new(&network, request(2, 3, Strategy::StepPerDispatch), caps);
+        plan.expect("fits").head.expect("a choice")
+    };
+    assert!(choice(&caps).is_fused, "{:?}", choice(&caps));
+    caps.loop_limit = Some(65_535);
+    assert!(!choice(&caps).is_fused);
+    assert!(choice(&caps).reason.contains("loop iterations"), "{}", choice(&caps).reason);
 }

@@ -38,6 +38,10 @@ fn variants() -> Vec<Variant> {
                         if spec.stores {
                             variants.push(Variant { precision: Precision::F16, ..variant.clone() });
                         }
+                        if kernel == Kernel::Top {
+                            let consts = vec![("COUNT", 5), ("PARTS", 64), ("ITEMS", 320)];
+                            variants.push(Variant { consts, ..variant.clone() });
+                        }
                         variants.push(variant);
                     }
                 }

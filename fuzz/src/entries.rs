@@ -104,7 +104,7 @@ fn run(graph: &OnnxModel) {
             let wide = reference::run::<f32>(model, &batch, &graph.run_options());
             let wide = wide.expect("a batch that was made for the model runs");
             let states = States { h: wide.h, c: wide.c };
-            let results = graph.results(&batch, &Output { output: wide.output, states });
+            let results = graph.results(&batch, &Output { output: wide.output, top: None, states });
             let results = results.expect("results fit the graph");
             assert_eq!(results.len(), graph.outputs().len());
         }

@@ -17,6 +17,7 @@ struct Gemm {
     columns4: u32,      // N/4
     vocab: u32,         // rows of the gathered table
     zero: u32,          // always 0
+    columns: u32,       // N, unpadded; for the function of the output layer
 }
 
 // What became of a row: it has none to read, one, or a token outside the table.

@@ -1,5 +1,6 @@
 //! The results of a run, and what a run computes and reads back.
 
+use super::top::{Top, empty_top, output_shape};
 use super::{Batch, States};
 use crate::model::Model;
 use crate::tensor::Tensor;
@@ -25,11 +26,15 @@ pub struct RunOptions {
     pub pad_value: f32,
     /// Final states of zero-length sequences.
     pub zero_length: ZeroLength,
+    /// Give the k largest values of every output row ([`Output::top`]) in place of the whole row, which
+    /// is then neither written nor read back: 8·k bytes a row. 1 to [`Top::MOST`]. Default none.
+    pub top: Option<usize>,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { output: true, states: true, pad_value: 0.0, zero_length: ZeroLength::default() }
+        let zero_length = ZeroLength::default();
+        Self { output: true, states: true, pad_value: 0.0, zero_length, top: None }
     }
 }
 
@@ -37,8 +42,10 @@ impl Default for RunOptions {
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Output {
     /// `[B, T, O]` or `[T, B, O]` as the batch is laid out, or `[B, O]` for a last-step head; empty
-    /// when [`RunOptions::output`] is off.
+    /// when [`RunOptions::output`] is off or [`RunOptions::top`] is set.
     pub output: Tensor,
+    /// The largest values of every row, where [`RunOptions::top`] asks for them.
+    pub top: Option<Top>,
     /// Final states; empty when [`RunOptions::states`] is off.
     pub states: States,
 }
@@ -57,15 +64,14 @@ impl Output {
 
 /// Makes the empty results that a run of `batch` through `model` fills, padded with the pad value.
 pub(crate) fn empty_output(model: &Model, batch: &Batch, options: &RunOptions) -> Output {
-    let (rows, width) = (batch.batch_size(), model.output_size());
-    let output = if !options.output {
-        Tensor::zeros([0])
-    } else if model.is_per_sequence() {
-        Tensor::from_fn([rows, width], |_| options.pad_value)
-    } else {
-        let shape = batch.layout().shape(batch.steps(), rows, width);
+    let output = if options.output && options.top.is_none() {
+        let shape = output_shape(model, batch, model.output_size());
         Tensor::from_fn(shape, |_| options.pad_value)
+    } else {
+        Tensor::zeros([0])
     };
+    let top = options.top.map(|k| empty_top(model, batch, k, options.pad_value));
+    let rows = batch.batch_size();
     let states = if options.states { States::zeros(model, rows) } else { States::default() };
-    Output { output, states }
+    Output { output, top, states }
 }

@@ -17,11 +17,11 @@ use self::layer::{Direction, Rows, TileStates};
 use self::panels::{Machine, Panels};
 use self::tile::Tile;
 use crate::batch::{
-    Batch, Layout, Output, RunOptions, ZeroLength, by_falling_length, empty_output,
+    Batch, Layout, Output, RunOptions, ZeroLength, by_falling_length, check_top, empty_output,
 };
 use crate::error::Result;
 use crate::model::{HeadSteps, Model};
-use crate::reference::activate;
+use crate::reference::{activate, top};
 use crate::tensor::Tensor;
 
 /// Rows of a tile at most: beyond it a step's buffers leave the L1 cache, and the weights are
@@ -51,8 +51,11 @@ pub(crate) struct CpuModel {
 /// What a tile gives.
 struct TileResult {
     tile: Tile,
-    /// `[M, O]`, or `[rows, O]` for a last-step head; empty when no output is wanted.
+    /// `[M, O]`, or `[rows, O]` for a last-step head; with k largest values in place of O where they are
+    /// asked for; empty when no output is wanted.
     output: Vec<f32>,
+    /// Places of the largest values, as `output`; else empty.
+    indices: Vec<u32>,
     /// Per layer, per direction.
     states: Vec<Vec<TileStates>>,
 }
@@ -84,6 +87,7 @@ impl CpuModel {
     /// `Shape` when the batch does not fit.
     pub(crate) fn run(&self, model: &Model, batch: &Batch, options: &RunOptions) -> Result<Output> {
         batch.check_fits(model)?;
+        check_top(model, options)?;
         let mut result = empty_output(model, batch, options);
         let lengths: Vec<usize> = (0..batch.batch_size()).map(|b| batch.length(b)).collect();
         let order = by_falling_length(&lengths);
@@ -94,8 +98,11 @@ impl CpuModel {
         if options.states {
             tiles.iter().for_each(|tile| put_states(tile, &mut result));
         }
-        if options.output {
-            put_output(model, batch, &tiles, &mut result.output);
+        if let Some(top) = &mut result.top {
+            put_output(model, batch, &tiles, |tile| &tile.indices, &mut top.indices);
+            put_output(model, batch, &tiles, |tile| &tile.output, &mut top.values);
+        } else if options.output {
+            put_output(model, batch, &tiles, |tile| &tile.output, &mut result.output);
         }
         Ok(result)
     }
@@ -132,14 +139,15 @@ impl CpuModel {
                 (output, state)
             };
         }
-        let output = match options.output {
-            true => self.finish(model, batch, &tile, (values, width), &states),
-            false => Vec::new(),
+        let (output, indices) = match options.output {
+            true => self.finish(model, batch, &tile, (values, width), &states, options.top),
+            false => Default::default(),
         };
-        TileResult { tile, output, states }
+        TileResult { tile, output, indices, states }
     }
 
-    /// Applies the output layer to the packed rows that need it.
+    /// Applies the output layer to the packed rows that need it; gives values and, for the `k` largest
+    /// of a row, their places.
     fn finish(
         &self,
         model: &Model,
@@ -147,8 +155,11 @@ impl CpuModel {
         tile: &Tile,
         (mut values, width): (Vec<f32>, usize),
         states: &[Vec<TileStates>],
-    ) -> Vec<f32> {
-        let (Some(head), Some(panels)) = (model.head(), &self.head) else { return values };
+        k: Option<usize>,
+    ) -> (Vec<f32>, Vec<u32>) {
+        let (Some(head), Some(panels)) = (model.head(), &self.head) else {
+            return (values, Vec::new());
+        };
         match head.steps {
             HeadSteps::Every => {}
             HeadSteps::Last => values = last_rows(batch, tile, &values, width),
@@ -162,13 +173,20 @@ impl CpuModel {
         let mut padded = vec![0.0; rows * panels.columns()];
         panels.product(rows, (&values, width), (&mut padded, panels.columns()));
         let outputs = head.output_size();
-        let mut output = Vec::with_capacity(rows * outputs);
+        let mut output = Vec::with_capacity(rows * k.unwrap_or(outputs));
+        let mut indices = Vec::new();
         for row in padded.chunks_exact_mut(panels.columns()) {
             let row = &mut row[..outputs];
-            activate(head.activation, row);
-            output.extend_from_slice(row);
+            if let Some(k) = k {
+                let (places, largest) = top(head.activation, row, k);
+                indices.extend(places);
+                output.extend(largest);
+            } else {
+                activate(head.activation, row);
+                output.extend_from_slice(row);
+            }
         }
-        output
+        (output, indices)
     }
 }
 
@@ -264,17 +282,24 @@ fn put_states(result: &TileResult, into: &mut Output) {
     }
 }
 
-/// Spreads the tiles' packed rows over the output, which is filled with the pad value.
-fn put_output(model: &Model, batch: &Batch, tiles: &[TileResult], output: &mut Tensor) {
-    let (rows, steps, width) = (batch.batch_size(), batch.steps(), model.output_size());
+/// Spreads the tiles' packed rows over the output, which is filled with what stands in the padding.
+fn put_output<T: Copy + Send + Sync>(
+    model: &Model,
+    batch: &Batch,
+    tiles: &[TileResult],
+    packed: impl Fn(&TileResult) -> &[T] + Sync,
+    output: &mut Tensor<T>,
+) {
+    let (rows, steps) = (batch.batch_size(), batch.steps());
+    let width = output.shape().last().copied().unwrap_or(1).max(1);
     let mut places = vec![(0, 0); rows];
     for (i, result) in tiles.iter().enumerate() {
         result.tile.members().iter().enumerate().for_each(|(r, &b)| places[b] = (i, r));
     }
-    let copy = |into: &mut [f32], b: usize, t: Option<usize>| {
+    let copy = |into: &mut [T], b: usize, t: Option<usize>| {
         let (tile, r) = places[b];
         let at = t.map_or(0, |t| tiles[tile].tile.offset(t)) + r;
-        into.copy_from_slice(&tiles[tile].output[at * width..][..width]);
+        into.copy_from_slice(&packed(&tiles[tile])[at * width..][..width]);
     };
     let data = output.data_mut();
     if model.is_per_sequence() {

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::{LoadedModel, run};
+use super::{ConstantsSource, LoadedModel, run};
 use crate::error::Result;
+use crate::gpu::Gpu;
 use crate::plan::{Plan, RunShape};
 
 impl LoadedModel {
@@ -14,7 +15,7 @@ impl LoadedModel {
     /// As [`LoadedModel::explain`].
     pub fn plan(&self, batch: usize, steps: usize) -> Result<Option<Arc<Plan>>> {
         let loaded = self.inner();
-        loaded.on_gpu().map(|(gpu, _)| run::plan(loaded, gpu, batch, steps)).transpose()
+        loaded.on_gpu().map(|(gpu, _)| run::plan(loaded, gpu, (batch, steps), None)).transpose()
     }
 
     /// Describes the plan for a shape: strategy per layer, dispatches, bytes, and why a faster path
@@ -36,7 +37,8 @@ impl LoadedModel {
                 writeln!(text, "strategy    CPU path, {threads} threads over tiles of sequences");
             return Ok(text);
         };
-        let plan = run::plan(loaded, gpu, batch, steps)?;
+        let _ = writeln!(text, "speeds      {}", speeds(gpu));
+        let plan = run::plan(loaded, gpu, (batch, steps), None)?;
         let _ = writeln!(text, "precision   {}", plan.request.precision.name());
         for (index, (choice, spec)) in plan.choices.iter().zip(&loaded.network.layers).enumerate() {
             let _ = writeln!(
@@ -55,6 +57,9 @@ impl LoadedModel {
                 choice.rows.rows()
             );
         }
+        if let Some(head) = &plan.head {
+            let _ = writeln!(text, "output      {}", head.reason);
+        }
         let length = u32::try_from(steps).unwrap_or(u32::MAX);
         let shape = RunShape::new(&vec![length; batch]);
         let submits = plan.submit_cuts(&shape, gpu.caps.flops_per_submit).len() + 1;
@@ -72,4 +77,20 @@ impl LoadedModel {
         }
         Ok(text)
     }
+}
+
+/// Says where the speeds that predictions use come from, and the ones that matter most.
+fn speeds(gpu: &Gpu) -> String {
+    let constants = &gpu.caps.constants;
+    let source = match gpu.caps.constants_source {
+        ConstantsSource::Calibrated => "calibrated",
+        ConstantsSource::Assumed => "assumed by kind of device (Engine::calibrate measures them)",
+    };
+    format!(
+        "{source}: {:.3} GFLOP/s, cache {:.3} GB/s, memory {:.3} GB/s, dispatch {:.3} us",
+        constants.flops / 1e9,
+        constants.cache_bytes / 1e9,
+        constants.memory_bytes / 1e9,
+        constants.dispatch * 1e6
+    )
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Engine, Wishes, run};
-use crate::batch::{Batch, Layout, Output, RunOptions};
+use crate::batch::{Batch, Layout, Output, RunOptions, check_top};
 use crate::cpu::CpuModel;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Staging, Wait, Weights, Workspace, count};
@@ -104,7 +104,8 @@ impl LoadedModel {
     /// Runs a batch with options.
     ///
     /// # Errors
-    /// As [`LoadedModel::run`].
+    /// As [`LoadedModel::run`]; `Shape` or `Unsupported` for a [`RunOptions::top`] that the network does
+    /// not have.
     pub async fn run_with(&self, batch: &Batch, options: &RunOptions) -> Result<Output> {
         self.run_on(batch, options, Wait::Yielding).await
     }
@@ -120,7 +121,7 @@ impl LoadedModel {
     /// Runs a batch with options and waits for it on this thread.
     ///
     /// # Errors
-    /// As [`LoadedModel::run`].
+    /// As [`LoadedModel::run_with`].
     pub fn run_blocking_with(&self, batch: &Batch, options: &RunOptions) -> Result<Output> {
         pollster::block_on(self.run_on(batch, options, Wait::Blocking))
     }
@@ -133,6 +134,7 @@ impl LoadedModel {
     ) -> Result<Output> {
         let loaded = &*self.inner;
         batch.check_fits(&loaded.model)?;
+        check_top(&loaded.model, options)?;
         match (&loaded.packed, loaded.engine.gpu()) {
             (Packed::Gpu(_), Some(gpu)) => run::run(loaded, gpu, batch, options, wait).await,
             (Packed::Cpu(cpu), _) => cpu.run(&loaded.model, batch, options),
@@ -160,7 +162,7 @@ impl Loaded {
         if let (Strategy::Auto, Ok(tuned)) = (strategy, self.tuned.lock()) {
             strategy = tuned.get(&(batch, steps_capacity(steps))).copied().unwrap_or(strategy);
         }
-        PlanRequest { batch, steps, strategy, precision, external }
+        PlanRequest { batch, steps, strategy, precision, external, top: None }
     }
 
     /// Lets runs of a shape use a strategy in place of the planner's choice; `None` ends that.

@@ -48,6 +48,8 @@ impl Part {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
     pub(super) output: bool,
+    /// So many of the largest values in place of the output.
+    pub(super) top: Option<usize>,
     pub(super) states: bool,
     /// The device's time stamps, where it has a clock.
     pub(super) stamps: bool,
@@ -89,7 +91,7 @@ impl Flight {
         mut reading: Reading,
     ) -> Result<Self> {
         gpu.check_alive()?;
-        let plan = run::plan(loaded, gpu, part.rows.len(), part.steps)?;
+        let plan = run::plan(loaded, gpu, (part.rows.len(), part.steps), reading.top)?;
         let mut workspace = loaded.take_workspace(gpu, &plan)?;
         let transfers = transfers_of(&mut workspace)?;
         transfers.upload.ready(gpu).await?;

@@ -3,7 +3,7 @@
 use super::loaded::Loaded;
 use super::part::{Part, PartResult, Reading};
 use super::run::Outline;
-use crate::batch::States;
+use crate::batch::{Output, States, Top};
 use crate::gpu::{STAMP_BYTES, Span, Workspace};
 use crate::plan::{Plan, padded};
 use crate::tensor::Tensor;
@@ -116,30 +116,49 @@ fn take_rows<'a>(tensor: &mut Tensor, values: &'a [f32]) -> &'a [f32] {
 }
 
 /// Brings padded output rows into the caller's order and layout; padding keeps the pad value.
-pub(super) fn unpack(loaded: &Loaded, outline: &Outline, result: &PartResult, into: &mut Tensor) {
+pub(super) fn unpack(outline: &Outline, result: &PartResult, into: &mut Output) {
+    let PartResult { values, plan, .. } = result;
+    let out = &plan.output;
+    let stride = out.blocks * out.block_stride;
+    let row_of = |source: usize| &values[source * stride..(source + 1) * stride];
+    if let Some(top) = &mut into.top {
+        for_each_row(outline, result, |source, target| unpack_top(row_of(source), target, top));
+    } else if !into.output.is_empty() {
+        let width = out.blocks * out.width;
+        for_each_row(outline, result, |source, target| {
+            let row = row_of(source);
+            let target = &mut into.output.data_mut()[target * width..(target + 1) * width];
+            for (block, tight) in target.chunks_mut(out.width).enumerate() {
+                tight.copy_from_slice(&row[block * out.block_stride..][..out.width]);
+            }
+        });
+    }
+}
+
+/// Puts a row of the device, k places as u32 and then k values, at row `target` of the result.
+fn unpack_top(row: &[f32], target: usize, into: &mut Top) {
+    let k = row.len() / 2;
+    let places = target * k..(target + 1) * k;
+    into.values.data_mut()[places.clone()].copy_from_slice(&row[k..]);
+    let indices = &mut into.indices.data_mut()[places];
+    indices.iter_mut().zip(row).for_each(|(index, word)| *index = word.to_bits());
+}
+
+/// Calls `visit(row of the part's values, row of the result)` for every output row.
+fn for_each_row(outline: &Outline, result: &PartResult, mut visit: impl FnMut(usize, usize)) {
     let PartResult { part, values, plan, .. } = result;
-    if values.is_empty() || into.is_empty() {
+    if values.is_empty() {
         return;
     }
-    let out = &plan.output;
-    let width = loaded.model.output_size();
-    let stride = out.blocks * out.block_stride;
-    let mut copy = |source: usize, target: usize| {
-        let row = &values[source * stride..(source + 1) * stride];
-        let target = &mut into.data_mut()[target * width..(target + 1) * width];
-        for (block, tight) in target.chunks_mut(out.width).enumerate() {
-            tight.copy_from_slice(&row[block * out.block_stride..][..out.width]);
-        }
-    };
-    if out.last_only {
+    if plan.output.last_only {
         for (column, &b) in part.rows.iter().enumerate() {
             let len = outline.lengths[b];
             if len > part.first && len <= part.first + part.steps {
-                copy(column, b);
+                visit(column, b);
             }
         }
         return;
     }
     let Outline { lengths, layout, steps } = outline;
-    part.for_each_step(|at, b, t| copy(at, layout.index(b, t, lengths.len(), *steps)));
+    part.for_each_step(|at, b, t| visit(at, layout.index(b, t, lengths.len(), *steps)));
 }

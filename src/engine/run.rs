@@ -61,8 +61,8 @@ impl Assembly {
         Self { outline: Outline::of(batch), options: *options, output }
     }
 
-    fn take(&mut self, loaded: &Loaded, result: &PartResult) {
-        unpack(loaded, &self.outline, result, &mut self.output.output);
+    fn take(&mut self, result: &PartResult) {
+        unpack(&self.outline, result, &mut self.output);
         if let (true, Some(states)) = (self.options.states, &result.states) {
             self.output.states.scatter(states, &result.part.rows);
         }
@@ -123,7 +123,7 @@ impl InFlight {
     /// `Device` when the device fails.
     pub(super) fn take(mut self, loaded: &Loaded, gpu: &Gpu) -> Result<(Output, Option<Span>)> {
         let result = self.flight.take(loaded, gpu)?;
-        self.assembly.take(loaded, &result);
+        self.assembly.take(&result);
         Ok((self.assembly.finish(), result.span))
     }
 }
@@ -164,14 +164,15 @@ pub(super) async fn start(
     if longest == 0 {
         return Ok(Started::Done(assembly.finish()));
     }
-    let cut = cut(loaded, gpu, batch.batch_size(), longest)?;
+    let cut = cut(loaded, gpu, (batch.batch_size(), longest), options.top)?;
     if (cut.rows, cut.steps) != (batch.batch_size(), longest) {
         return Ok(Started::TooLarge(assembly, cut));
     }
     let rows = by_falling_length(&assembly.outline.lengths);
     let initial = batch.initial().map(|states| states.select(&rows));
     let part = Part::new(batch, rows, 0..longest);
-    let reading = Reading { output: options.output, states: options.states, stamps };
+    let reading =
+        Reading { output: options.output, top: options.top, states: options.states, stamps };
     let flight = Flight::submit(loaded, gpu, batch, part, initial.as_ref(), reading).await?;
     Ok(Started::InFlight(Box::new(InFlight { assembly, flight })))
 }
@@ -197,13 +198,14 @@ pub(super) async fn in_parts(
             let part = Part::new(batch, rows.to_vec(), first..last);
             let reading = Reading {
                 output: assembly.options.output,
+                top: assembly.options.top,
                 // Time that is cut needs the states to go on with.
                 states: assembly.options.states || last < longest,
                 stamps: false,
             };
             let flight = Flight::submit(loaded, gpu, batch, part, states.as_ref(), reading).await?;
             let result = flight.finish(loaded, gpu, wait).await?;
-            assembly.take(loaded, &result);
+            assembly.take(&result);
             states = result.states;
         }
     }
@@ -211,10 +213,15 @@ pub(super) async fn in_parts(
 }
 
 /// Finds how many rows and steps fit: fewer rows first, then fewer steps where states can be carried.
-fn cut(loaded: &Loaded, gpu: &Gpu, batch: usize, steps: usize) -> Result<Cut> {
+fn cut(
+    loaded: &Loaded,
+    gpu: &Gpu,
+    (batch, steps): (usize, usize),
+    top: Option<usize>,
+) -> Result<Cut> {
     let mut cut = Cut { rows: batch, steps };
     loop {
-        let error = match plan(loaded, gpu, cut.rows, cut.steps) {
+        let error = match plan(loaded, gpu, (cut.rows, cut.steps), top) {
             Ok(_) => return Ok(cut),
             Err(error) if error.kind() == ErrorKind::Limit => error,
             Err(error) => return Err(error),
@@ -231,9 +238,15 @@ fn cut(loaded: &Loaded, gpu: &Gpu, batch: usize, steps: usize) -> Result<Cut> {
     }
 }
 
-/// Returns the plan that a run of `rows` sequences of up to `steps` steps uses.
-pub(super) fn plan(loaded: &Loaded, gpu: &Gpu, rows: usize, steps: usize) -> Result<Arc<Plan>> {
-    let exact = loaded.request(rows, steps, None);
+/// Returns the plan that a run of `rows` sequences of up to `steps` steps uses, with so many of the largest
+/// values in place of the output.
+pub(super) fn plan(
+    loaded: &Loaded,
+    gpu: &Gpu,
+    (rows, steps): (usize, usize),
+    top: Option<usize>,
+) -> Result<Arc<Plan>> {
+    let exact = PlanRequest { top, ..loaded.request(rows, steps, None) };
     let roomy = PlanRequest { steps: steps_capacity(steps), ..exact };
     match loaded.plan(gpu, roomy) {
         // The rounding may be what does not fit.

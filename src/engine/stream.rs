@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::LoadedModel;
 use super::run::{self, InFlight, Started};
-use crate::batch::{Batch, Output, RunOptions};
+use crate::batch::{Batch, Output, RunOptions, check_top};
 use crate::error::{Error, Result};
 use crate::gpu::{Span, Wait};
 
@@ -104,7 +104,8 @@ impl LoadedModel {
     /// Opens a stream of batches through the network.
     ///
     /// # Errors
-    /// `Limit` when the depth is not 1 to 16.
+    /// `Limit` when the depth is not 1 to 16; `Shape` or `Unsupported` for a [`RunOptions::top`] that the
+    /// network does not have.
     pub fn stream(&self, options: StreamOptions) -> Result<Stream> {
         if !(1..=MOST).contains(&options.depth) {
             return Err(Error::limit(format!(
@@ -112,6 +113,7 @@ impl LoadedModel {
                 options.depth
             )));
         }
+        check_top(self.model(), &options.run)?;
         self.inner().keep(options.depth);
         let (ring, clock) = (VecDeque::with_capacity(options.depth), Clock::default());
         Ok(Stream { model: self.clone(), options, ring, held: None, clock })

@@ -102,6 +102,7 @@ impl Gpu {
             workgroups_at_once: if is_software { cores() } else { HARDWARE_WORKGROUPS },
             is_software,
             loop_limit: None,
+            fuse_output: options.fuse_output,
             constants: assumed(info.device_type),
             constants_source: ConstantsSource::Assumed,
             flops_per_submit: options.flops_per_submit.unwrap_or(if is_software {

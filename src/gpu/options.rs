@@ -43,6 +43,9 @@ pub struct EngineOptions {
     pub strategy: Strategy,
     /// How weights and hidden states are stored on a GPU. Default: f32.
     pub precision: Precision,
+    /// Whether the output layer and its function, or the search for its largest values, are one kernel.
+    /// Default: the planner picks; where a device cannot, they are apart.
+    pub fuse_output: Option<bool>,
     /// Keeps wgpu's bounds and loop checks in our shaders, at the cost of speed. Default: on in debug
     /// builds, off in release builds; the tests run both.
     pub checked_shaders: Option<bool>,

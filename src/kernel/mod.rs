@@ -104,6 +104,10 @@ pub enum Kernel {
     FinalStates,
     /// The function g of the output layer.
     Activate,
+    /// The output layer with its function g.
+    Head,
+    /// The largest values of the output layer's rows.
+    Top,
     /// Tight rows to padded rows and back.
     CopyRows,
     /// The loop-limit canary.
@@ -117,6 +121,7 @@ const HIDDEN: &str = include_str!("../../shaders/lib/hidden.wgsl");
 const FUNCTION: &str = include_str!("../../shaders/lib/function.wgsl");
 const CUSTOM: &str = include_str!("../../shaders/lib/custom.wgsl");
 const NORM: &str = include_str!("../../shaders/lib/norm.wgsl");
+const HEAD_ROWS: &str = include_str!("../../shaders/lib/head.wgsl");
 const GEMM_ROWS: &str = include_str!("../../shaders/lib/gemm.wgsl");
 const TILE_PRODUCT: &str = include_str!("../../shaders/lib/tile_product.wgsl");
 const TOGETHER: &str = include_str!("../../shaders/lib/together.wgsl");
@@ -160,7 +165,7 @@ const RECUR_STEP_BINDINGS: &[(&str, Access)] = &[
 
 impl Kernel {
     /// Every kernel, for tests that walk the table.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::Gemm,
         Self::OneHot,
         Self::RecurStep,
@@ -179,6 +184,8 @@ impl Kernel {
         Self::NormUpdate,
         Self::FinalStates,
         Self::Activate,
+        Self::Head,
+        Self::Top,
         Self::CopyRows,
         Self::LoopCanary,
         Self::Calibrate(calibrate::Probe::Matrices),
@@ -211,6 +218,8 @@ impl Kernel {
             Self::NormUpdate => KernelSpec { entry: "update", ..RECUR_NORM },
             Self::FinalStates => FINAL_STATES,
             Self::Activate => ACTIVATE,
+            Self::Head => HEAD,
+            Self::Top => TOP,
             Self::CopyRows => COPY_ROWS,
             Self::LoopCanary => LOOP_CANARY,
             Self::Calibrate(probe) => probe.spec(),
@@ -462,6 +471,31 @@ const ACTIVATE: KernelSpec = KernelSpec {
     bindings: &[("shape", Uniform), ("values", ReadWrite)],
     overrides: &["KIND"],
     consts: &[],
+};
+
+const HEAD: KernelSpec = KernelSpec {
+    name: "head",
+    wgsl: include_str!("../../shaders/head.wgsl"),
+    libs: &[ACTIVATION, INDEX, GEMM_ROWS, HEAD_ROWS],
+    overrides: &["WG_X", "WG_Y", "MODE", "KIND", "ONE_PASS", "PARTS"],
+    ..GEMM
+};
+
+const TOP: KernelSpec = KernelSpec {
+    name: "top",
+    wgsl: include_str!("../../shaders/top.wgsl"),
+    bindings: &[
+        ("gemm", Uniform),
+        ("a", Read),
+        ("weight", Read),
+        ("bias", Read),
+        ("lengths", Read),
+        ("tokens", Read),
+        ("top", ReadWrite),
+    ],
+    overrides: &["WG_X", "WG_Y", "MODE", "KIND", "STORED"],
+    consts: &[("COUNT", 1), ("PARTS", 256), ("ITEMS", 256)],
+    ..HEAD
 };
 
 const COPY_ROWS: KernelSpec = KernelSpec {

@@ -63,7 +63,7 @@ block!(
 );
 
 block!(
-    /// Block of `gemm.wgsl` and `one_hot.wgsl`.
+    /// Block of the matrix products (`lib/gemm.wgsl`) and `one_hot.wgsl`.
     Gemm {
         /// B.
         batch,
@@ -81,6 +81,8 @@ block!(
         vocab,
         /// Always 0.
         zero,
+        /// N, unpadded; for the function of the output layer.
+        columns,
     }
 );
 

@@ -1,6 +1,6 @@
 //! The builder of a [`Plan`]: its buffers, calls and uniforms, and what enters the first layer.
 //!
-//! `layer` adds the recurrent layers, `output` what follows them.
+//! `layer` adds the recurrent layers, `head` the output layer, `output` what follows.
 
 use super::strategy::Ask;
 use super::*;
@@ -60,6 +60,7 @@ impl<'a> Builder<'a> {
             layers: Vec::new(),
             output,
             choices: Vec::new(),
+            head: None,
         };
         let ask = Ask { batch, steps, strategy: request.strategy, precision: request.precision };
         let choices = strategy::choose_all(&network.layers, ask, caps)?;

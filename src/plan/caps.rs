@@ -29,6 +29,8 @@ pub struct DeviceCaps {
     pub loop_limit: Option<u32>,
     /// Floating-point operations after which a submit is ended, so that no watchdog fires.
     pub flops_per_submit: u64,
+    /// Whether the output layer and what follows it are one kernel; `None` leaves it to the prediction.
+    pub fuse_output: Option<bool>,
     /// How fast the device is.
     pub constants: Constants,
     /// Whether that was measured.
@@ -51,6 +53,7 @@ impl DeviceCaps {
             is_software: false,
             loop_limit: None,
             flops_per_submit: HARDWARE_FLOPS_PER_SUBMIT,
+            fuse_output: None,
             constants: Constants::for_discrete(),
             constants_source: ConstantsSource::Assumed,
         }

@@ -177,6 +177,7 @@ impl Builder<'_> {
             columns4,
             vocab: to_u32(vocab)?,
             zero: 0,
+            columns: 0,
         };
         let (lengths, c) = (Slot::Buffer(self.plan.lengths), Slot::Buffer(gates));
         let weight = Slot::Weight(WeightId::InputWeight(index));

@@ -13,6 +13,7 @@ mod caps;
 mod cost;
 mod floor;
 mod gemm;
+mod head;
 mod layer;
 mod output;
 mod predict;
@@ -25,6 +26,7 @@ mod wave;
 pub use caps::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT, HARDWARE_WORKGROUPS};
 pub use cost::{Constants, ConstantsSource};
 pub use floor::{Floor, Work};
+pub use head::HeadChoice;
 pub use stationary::StationaryShape;
 pub use strategy::{LayerChoice, Strategy};
 pub use tile::TileShape;
@@ -71,6 +73,8 @@ pub struct PlanRequest {
     /// Layouts of the caller's own buffers (input, output); `None` when the engine uploads and reads
     /// back.
     pub external: Option<(Layout, Layout)>,
+    /// How many of the largest values of every output row are wanted in place of the row.
+    pub top: Option<usize>,
 }
 
 /// A weight array on the device.
@@ -281,10 +285,13 @@ pub struct Plan {
     pub lengths: usize,
     /// Per layer.
     pub layers: Vec<LayerBuffers>,
-    /// The padded result: `[T, B, blocks, block]` or `[B, …]`.
+    /// The padded result: `[T, B, blocks, block]` or `[B, …]`; for largest values `[.., 2, k]`, places
+    /// as u32 before values.
     pub output: OutputPlan,
     /// How each layer runs.
     pub choices: Vec<LayerChoice>,
+    /// How the output layer runs, where there is one.
+    pub head: Option<HeadChoice>,
 }
 
 /// Where the padded result lies and how a row of it looks.

@@ -34,6 +34,16 @@ fn calibrate_measures_once_and_keeps_it() {
         assert!(text.contains(part), "{part}: {text}");
     }
 
+    // The plan says what it was made with.
+    folder.model("m.safetensors", &dense());
+    let inspect = |folder: &Folder| {
+        folder.rnn(&format!("inspect m.safetensors --shape 2x3 --device {index}")).ok()
+    };
+    assert!(inspect(&folder).contains("speeds      calibrated: "), "{}", inspect(&folder));
+    let other = Folder::new();
+    other.model("m.safetensors", &dense());
+    assert!(inspect(&other).contains("speeds      assumed by kind of device"));
+
     // A damaged file is warned of and replaced.
     folder.write("cache/calibration.json", "{\"devices\": [");
     let third = folder.rnn(&format!("{line} --json"));

@@ -9,3 +9,4 @@ mod onnx;
 mod runs;
 mod shipped;
 mod support;
+mod top;

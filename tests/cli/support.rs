@@ -236,6 +236,11 @@ pub(crate) fn read_npy(bytes: &[u8]) -> Tensor {
     let data = &bytes[start..];
     let values = if header.contains("'<f4'") {
         data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("4"))).collect()
+    } else if header.contains("'<i4'") {
+        let integer = |b: &[u8]| i32::from_le_bytes(b.try_into().expect("4"));
+        data.chunks_exact(4)
+            .map(|b| f32::from(i16::try_from(integer(b)).expect("a small number")))
+            .collect()
     } else {
         assert!(header.contains("'<i8'"), "{header}");
         let integer = |b: &[u8]| i64::from_le_bytes(b.try_into().expect("8"));

@@ -38,6 +38,7 @@ pub(crate) fn run(
         .map_err(|e| e.to_string())?;
     let output = Output {
         output: narrow(&wide.output),
+        top: None,
         states: States {
             h: wide.h.iter().map(narrow).collect(),
             c: wide.c.iter().map(|c| c.as_ref().map(narrow)).collect(),

@@ -19,7 +19,7 @@ use crate::table::{Align, Table};
 ///
 /// Later runs on the device choose their kernels by these figures. They are kept in calibration.json
 /// in the user's cache folder and measured again when the driver changes. Other work on the device
-/// spoils them: measure on an idle machine.
+/// spoils them: measure on an idle machine. With --device all every adapter is measured.
 #[derive(Args, Debug)]
 #[command(
     after_help = "The environment variable WGPU_RNN_CACHE names another folder for calibration.json.

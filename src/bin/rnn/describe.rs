@@ -110,6 +110,17 @@ pub(crate) fn output_names(model: &Model) -> Vec<String> {
     (0..width).map(|index| format!("y{index}")).collect()
 }
 
+/// Names the places of an output row as the model does: its outputs, or the tokens of its vocabulary;
+/// empty where it names none.
+pub(crate) fn labels(model: &Model) -> Vec<String> {
+    let (info, width) = (&model.info, model.output_size());
+    match &info.vocabulary {
+        _ if info.outputs.len() == width => info.outputs.clone(),
+        Some(vocabulary) if vocabulary.tokens().len() == width => vocabulary.tokens().to_vec(),
+        _ => Vec::new(),
+    }
+}
+
 /// A distribution over named choices that an output row stands for.
 #[derive(Clone, Debug)]
 pub(crate) struct Choices {

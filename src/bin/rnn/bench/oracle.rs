@@ -65,7 +65,7 @@ impl Prepared {
     pub(super) fn check(&self, loaded: &LoadedModel) -> Result<Checked> {
         let got = loaded.run_blocking(&self.short)?;
         let output = select(&got.output, &self.rows);
-        let got = Output { output, states: got.states.select(&self.rows) };
+        let got = Output { output, top: None, states: got.states.select(&self.rows) };
         let tolerance = Tolerance::of(loaded.engine().precision());
         self.judge(compare_output_within(&got, &self.want, tolerance))
     }

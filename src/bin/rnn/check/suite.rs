@@ -169,7 +169,7 @@ fn oracle(graph: &OnnxModel, batch: &Batch) -> wgpu_rnn::Result<Output> {
         h: wide.h.iter().map(narrow).collect(),
         c: wide.c.iter().map(|c| c.as_ref().map(narrow)).collect(),
     };
-    Ok(Output { output: narrow(&wide.output), states })
+    Ok(Output { output: narrow(&wide.output), top: None, states })
 }
 
 /// A case that is read.

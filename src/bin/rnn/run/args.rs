@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use wgpu_rnn::{Layout, Strategy};
+use wgpu_rnn::{Layout, Model, Strategy, Top};
 
 use crate::args::{ModelArgs, parse_positive, parse_strategy};
 use crate::data::{identity, read, write};
@@ -32,6 +32,9 @@ Output formats:
           its graph's outputs by their names, in its shapes (.npy is the first output)
   .csv    columns sequence, step, and the outputs
   .jsonl  {\"id\": 1, \"output\": [[0.5], [0.6]]}; - writes it to standard output
+  With --top K, in place of the outputs: .csv index_1, label_1, value_1, ...; .jsonl {\"id\": 1, \"top\":
+          [[{\"index\": 3, \"label\": \"e\", \"value\": 0.5}]]}; .npz top_indices (-1 for none), top_values.
+          Labels where the model names its outputs or has a vocabulary.
 
 Examples:
   rnn run sunspots.safetensors sunspots.csv
@@ -40,6 +43,7 @@ Examples:
   rnn run model.safetensors ragged.jsonl -o output.jsonl --batch-size 64
   rnn run model.safetensors part1.npy -o out1.npy --states carry.npz
   rnn run model.safetensors part2.npy -o out2.npy --initial carry.npz
+  rnn run language.safetensors text.txt -o next.jsonl --top 5
   rnn run model.onnx inputs.npz -o outputs.npz
   echo '[[0.1], [0.2]]' | rnn run model.safetensors - -o -")]
 pub(crate) struct RunArgs {
@@ -97,6 +101,11 @@ pub(crate) struct RunArgs {
     /// Columns of a .csv input, by name, or by number from 1
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub(super) columns: Vec<String>,
+
+    /// Write the K largest values of every output row with their places, the largest first, in place of
+    /// the row (1 to 16); the order is that of the scores before softmax
+    #[arg(long, value_name = "K", value_parser = parse_positive)]
+    pub(super) top: Option<usize>,
 
     /// Steps to predict beyond the end of a single sequence by feeding outputs back [default: 11
     /// where the network predicts its own next input and the summary or the plot shows it, else 0]
@@ -180,9 +189,44 @@ impl RunArgs {
             "--forecast",
             "no output on standard output, where the forecast is printed (or a --plot to draw it)",
         )?;
+        let is_top = self.top.is_some();
+        let formats = "--output .npz, .csv or .jsonl, or -, for places and values";
+        refuse(is_top && matches!(output, None | Some(write::Format::Npy)), "--top", formats)?;
+        refuse(is_top && self.plot.is_some(), "--top", "no --plot, which draws whole rows")?;
+        refuse(
+            is_top && self.forecast.unwrap_or(0) > 0,
+            "--top",
+            "no --forecast, which feeds whole rows back",
+        )?;
         check_ending("--states", self.states.as_deref(), "npz")?;
         check_ending("--plot", self.plot.as_deref(), "svg")?;
         self.check_files()
+    }
+
+    /// Returns the values of a row that is written.
+    pub(super) fn width(&self, model: &Model) -> usize {
+        self.top.unwrap_or_else(|| model.output_size())
+    }
+
+    /// Refuses largest values that the network does not have.
+    ///
+    /// # Errors
+    /// Usage, with what it has.
+    pub(super) fn check_top(&self, model: &Model) -> Result<()> {
+        let Some(k) = self.top else { return Ok(()) };
+        let most = model.output_size().min(Top::MOST);
+        if model.head().is_none() {
+            return Err(Failure::usage(
+                "--top: expected a network with an output layer, got one without",
+            ));
+        }
+        if k > most {
+            let width = model.output_size();
+            return Err(Failure::usage(format!(
+                "--top: expected at most {most} for a network of {width} outputs, got {k}"
+            )));
+        }
+        Ok(())
     }
 
     /// Refuses every option that has no meaning for arrays under a graph's names.
@@ -206,6 +250,7 @@ impl RunArgs {
         refuse(self.pad_value.is_some(), "--pad-value", "which an .onnx graph pads with zeros")?;
         let of_sequences = "since they are no sequences before the .onnx graph reads them (give \
                             them as .csv, .jsonl or .txt)";
+        refuse(self.top.is_some(), "--top", of_sequences)?;
         refuse(self.forecast.unwrap_or(0) > 0, "--forecast", of_sequences)?;
         refuse(self.plot.is_some(), "--plot", of_sequences)?;
         let output = self.output.as_deref().map(write::Format::of).transpose()?;

@@ -14,8 +14,11 @@ pub(super) struct Done<'a> {
     pub(super) start: usize,
     /// Input steps.
     pub(super) input: &'a Values,
-    /// Output rows `[rows, O]`; one at most for networks that give one row per sequence.
+    /// Output rows `[rows, O]`, or `[rows, k]` of the largest values; one at most for networks that
+    /// give one row per sequence.
     pub(super) output: &'a [f32],
+    /// Places of the largest values, as `output`; else empty.
+    pub(super) places: &'a [u32],
 }
 
 /// Where values were NaN or infinite.
@@ -151,9 +154,15 @@ pub(super) struct Collected {
 }
 
 impl Collected {
-    /// Starts with nothing; keeps `keep` steps of the first sequence and, if asked, final states.
-    pub(super) fn new(model: &Model, wanted: &Wanted, keep: usize, states: bool) -> Self {
-        let (features, width) = (wanted.features, model.output_size());
+    /// Starts with nothing; rows of the output have `width` values; keeps `keep` steps of the first
+    /// sequence and, if asked, final states.
+    pub(super) fn new(
+        model: &Model,
+        wanted: &Wanted,
+        width: usize,
+        (keep, states): (usize, bool),
+    ) -> Self {
+        let features = wanted.features;
         let input = wanted.empty();
         let sample = Sample { start: 0, input, output: Vec::new(), keep, features, width };
         Self {

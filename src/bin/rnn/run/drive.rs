@@ -36,6 +36,8 @@ pub(super) struct Drive<'a> {
     pub(super) loaded: &'a LoadedModel,
     /// What it wants to read.
     pub(super) wanted: Wanted,
+    /// How many of the largest values of every row are wanted in place of the row.
+    pub(super) top: Option<usize>,
     /// The batch size that was asked for.
     pub(super) batch_size: Option<usize>,
     /// Where the output goes.
@@ -79,7 +81,8 @@ impl Drive<'_> {
     ) -> Result<()> {
         let batch = self.batch_size.unwrap_or(BATCH);
         let window = if source.known().uniform { batch } else { batch.saturating_mul(WINDOW) };
-        let run = RunOptions { states: self.collected.wants_states(), ..RunOptions::default() };
+        let states = self.collected.wants_states();
+        let run = RunOptions { states, top: self.top, ..RunOptions::default() };
         let stream = self.loaded.stream(StreamOptions { run, ..StreamOptions::default() })?;
         let mut course = Course { stream, windows: VecDeque::new() };
         // The CPU overlaps nothing, and who asks for single sequences may wait for each result.
@@ -197,9 +200,16 @@ impl Drive<'_> {
         for (index, sequence) in window.sequences.iter().enumerate() {
             let (group, row) = places[index];
             let output = &window.outputs[group];
-            let values = rows_of(self.loaded.model(), &output.output, row, window.lengths[index]);
-            let first = window.first + index;
-            let done = Done { sequence: first, start: 0, input: &sequence.values, output: values };
+            let (model, length) = (self.loaded.model(), window.lengths[index]);
+            let (values, places) = match &output.top {
+                Some(top) => (
+                    rows_of(model, &top.values, row, length),
+                    rows_of(model, &top.indices, row, length),
+                ),
+                None => (rows_of(model, &output.output, row, length), &[][..]),
+            };
+            let (number, input) = (window.first + index, &sequence.values);
+            let done = Done { sequence: number, start: 0, input, output: values, places };
             self.collected.take_states(&output.states, row);
             self.hand_on(&done, sequence.id.as_ref(), true)?;
         }
@@ -229,12 +239,17 @@ impl Drive<'_> {
             let last = self.wanted.steps(&next) == 0;
             let batch = to_batch(&[&values], &self.wanted)?.with_initial(states);
             self.tune(&batch)?;
-            let output = self.loaded.run_blocking(&batch)?;
+            let options = RunOptions { top: self.top, ..RunOptions::default() };
+            let output = self.loaded.run_blocking_with(&batch, &options)?;
             states = output.states;
             // A network with one row per sequence has said its last word only after the last chunk.
             let silent = model.is_per_sequence() && !last;
-            let rows = if silent { &[] } else { output.output.data() };
-            let done = Done { sequence: 0, start, input: &values, output: rows };
+            let (rows, places) = match &output.top {
+                _ if silent => (&[][..], &[][..]),
+                Some(top) => (top.values.data(), top.indices.data()),
+                None => (output.output.data(), &[][..]),
+            };
+            let done = Done { sequence: 0, start, input: &values, output: rows, places };
             self.hand_on(&done, None, last)?;
             self.reporter.advance(0, steps);
             start += steps;
@@ -261,7 +276,8 @@ impl Drive<'_> {
         match &mut self.sink {
             Some(sink) => {
                 let sequence = done.sequence;
-                sink.write(&Part { sequence, id, start, values: done.output, last })
+                let (values, places) = (done.output, done.places);
+                sink.write(&Part { sequence, id, start, values, places, last })
             }
             None => Ok(()),
         }
@@ -342,12 +358,12 @@ pub(crate) fn to_batch(sequences: &[&Values], wanted: &Wanted) -> Result<Batch> 
 }
 
 /// Returns the output rows of one sequence of a batch: its valid steps, or its one row.
-fn rows_of<'o>(
+fn rows_of<'o, T>(
     model: &Model,
-    output: &'o wgpu_rnn::Tensor,
+    output: &'o wgpu_rnn::Tensor<T>,
     row: usize,
     length: usize,
-) -> &'o [f32] {
+) -> &'o [T] {
     if model.is_per_sequence() {
         return if length == 0 { &[] } else { output.row(row) };
     }
@@ -400,8 +416,9 @@ mod tests {
         let mut drive = Drive {
             autotune: None,
             loaded: &loaded,
-            collected: Collected::new(model, &wanted, 4, true),
+            collected: Collected::new(model, &wanted, model.output_size(), (4, true)),
             wanted,
+            top: None,
             batch_size: None,
             sink: Some(&mut kept),
             reporter: &mut reporter,

@@ -85,6 +85,7 @@ fn run_network(
     model: &Model,
     mut reporter: Reporter,
 ) -> Result<()> {
+    args.check_top(model)?;
     let forecast = forecast_steps(args, model)?;
     let options = InputOptions {
         columns: &args.columns,
@@ -105,9 +106,10 @@ fn run_network(
     let keep_states = outputs.wants_states || forecast > 0;
     let mut drive = Drive {
         loaded: &loaded,
-        collected: Collected::new(model, &wanted, keep, keep_states),
+        collected: Collected::new(model, &wanted, args.width(model), (keep, keep_states)),
         wanted,
         autotune: args.autotune.then(Autotune::new),
+        top: args.top,
         batch_size: args.batch_size,
         sink: outputs.sink.as_deref_mut().map(|sink| sink as &mut dyn Sink),
         reporter: &mut reporter,
@@ -117,7 +119,7 @@ fn run_network(
     let mut collected = drive.collected;
     let elapsed = reporter.stop();
     let states = collected.join_states()?;
-    warn(&reporter, &collected, &labels, model);
+    warn(&reporter, &collected, &labels, &output_columns(args, model));
     if let Err(missing) = check_single(args, forecast, Some(collected.lengths.len())) {
         reporter.warn(&format!("{missing}: no forecast"));
     }
@@ -223,8 +225,12 @@ impl Outputs {
             Opened::Steps(_) => None,
         };
         let shape = write::Shape {
-            width: model.output_size(),
-            names: crate::describe::output_names(model),
+            width: args.width(model),
+            is_top: args.top.is_some(),
+            names: match args.top {
+                Some(_) => crate::describe::labels(model),
+                None => crate::describe::output_names(model),
+            },
             last_step_only: model.is_per_sequence(),
             steps,
             layout: args.layout(),
@@ -280,11 +286,18 @@ fn drive_all(
     Ok(labels)
 }
 
-fn warn(reporter: &Reporter, collected: &Collected, labels: &Labels, model: &Model) {
-    let outputs = crate::describe::output_names(model);
+/// Names the values of an output row.
+fn output_columns(args: &RunArgs, model: &Model) -> Vec<String> {
+    match args.top {
+        Some(k) => (1..=k).map(|n| format!("value_{n}")).collect(),
+        None => crate::describe::output_names(model),
+    }
+}
+
+fn warn(reporter: &Reporter, collected: &Collected, labels: &Labels, outputs: &[String]) {
     let faults = [
         collected.bad_input.describe("input", &labels.inputs),
-        collected.bad_output.describe("output", &outputs),
+        collected.bad_output.describe("output", outputs),
     ];
     for fault in faults.into_iter().flatten() {
         reporter.warn(&fault);

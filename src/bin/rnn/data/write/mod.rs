@@ -23,8 +23,10 @@ pub(crate) struct Part<'a> {
     pub(crate) id: Option<&'a Value>,
     /// The time step of the first row.
     pub(crate) start: usize,
-    /// Rows `[steps, O]`.
+    /// Rows `[steps, O]`, or `[steps, k]` for the largest values.
     pub(crate) values: &'a [f32],
+    /// Places of the largest values, as `values`; else empty.
+    pub(crate) places: &'a [u32],
     /// Whether the sequence ends here.
     pub(crate) last: bool,
 }
@@ -101,9 +103,11 @@ pub(crate) fn is_stdout(path: &Path) -> bool {
 /// The shape of an output.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
-    /// Values per row, O.
+    /// Values per row: O, or k of the largest values.
     pub(crate) width: usize,
-    /// Names of the values.
+    /// Whether the values are the largest of their rows and come with their places.
+    pub(crate) is_top: bool,
+    /// Names of the O values; for the largest values empty where the model names none.
     pub(crate) names: Vec<String>,
     /// Whether there is one row per sequence instead of one per time step.
     pub(crate) last_step_only: bool,
@@ -127,7 +131,7 @@ pub(crate) fn open(path: &Path, shape: Shape) -> failure::Result<Box<dyn Sink>> 
     }
     let draft = Draft::create(path)?;
     Ok(match format {
-        Format::Npy => Box::new(npy::NpyFile::new(draft, shape)?),
+        Format::Npy => Box::new(npy::NpyFile::new(draft, shape, npy::Elements::Values)?),
         Format::Npz => Box::new(npz::NpzFile::new(draft, shape)?),
         Format::Csv => {
             Box::new(csv::CsvFile::new(Target::File(BufWriter::new(FileOf(draft))), shape)?)

@@ -7,16 +7,36 @@
 
 use std::io::{BufWriter, Seek as _, SeekFrom, Write};
 
-use wgpu_rnn::{Layout, Result};
+use wgpu_rnn::{Layout, Result, Top};
 
 use super::{Part, Shape, Sink, Totals};
 use crate::data::{Draft, array, map};
 use crate::failure::io_error;
 
+/// What an array holds; every element has four bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Elements {
+    /// Values, f32.
+    Values,
+    /// Places of the largest values, i32; −1 where there is none.
+    Places,
+}
+
+impl Elements {
+    /// NumPy's name of the type.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Values => "<f4",
+            Self::Places => "<i4",
+        }
+    }
+}
+
 /// An array on its way to a file.
 pub(super) struct NpyFile {
     draft: Draft,
     shape: Shape,
+    elements: Elements,
     /// T, where it is known and rows are padded on the way.
     padded: Option<usize>,
     /// Rows of each sequence.
@@ -33,8 +53,8 @@ impl NpyFile {
     ///
     /// # Errors
     /// `Io` when it cannot be written.
-    pub(super) fn new(mut draft: Draft, shape: Shape) -> Result<Self> {
-        let room = array::header("<f4", &[0], array::HEADER_ROOM)?;
+    pub(super) fn new(mut draft: Draft, shape: Shape, elements: Elements) -> Result<Self> {
+        let room = array::header(elements.name(), &[0], array::HEADER_ROOM)?;
         draft.file().write_all(&room).map_err(|e| draft.failed(e))?;
         let steps = if shape.last_step_only { Some(1) } else { shape.steps };
         let in_order = shape.last_step_only || shape.layout == Layout::BatchFirst;
@@ -42,6 +62,7 @@ impl NpyFile {
             draft,
             padded: steps.filter(|_| in_order),
             shape,
+            elements,
             rows: Vec::new(),
             pending: Vec::new(),
         })
@@ -72,11 +93,20 @@ impl NpyFile {
         if self.padded.is_none() && (ragged || !in_order) {
             self.draft = self.lay_out(steps)?;
         }
-        let header = array::header("<f4", &shape, array::HEADER_ROOM)?;
+        let header = array::header(self.elements.name(), &shape, array::HEADER_ROOM)?;
         let file = self.draft.file();
         let written = file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&header));
         written.map_err(|e| self.draft.failed(e))?;
         Ok(self.draft)
+    }
+
+    /// What stands beyond a sequence's end.
+    fn pad(&self) -> [u8; 4] {
+        match self.elements {
+            Elements::Values => self.shape.pad_value.to_le_bytes(),
+            // As i32 it is −1.
+            Elements::Places => Top::NO_INDEX.to_le_bytes(),
+        }
     }
 
     /// Copies the rows into a second file, padded and in the order of the layout.
@@ -94,7 +124,7 @@ impl NpyFile {
                 Some(start)
             })
             .collect();
-        let pad = self.shape.pad_value.to_le_bytes().repeat(self.shape.width);
+        let pad = self.pad().repeat(self.shape.width);
         let mut file = BufWriter::new(laid_out.file());
         let batch = self.rows.len();
         let mut copy = || {
@@ -122,11 +152,18 @@ impl Sink for NpyFile {
         if self.rows.len() == part.sequence {
             self.rows.push(0);
         }
-        self.pending.extend(part.values.iter().flat_map(|value| value.to_le_bytes()));
+        match self.elements {
+            Elements::Values => {
+                self.pending.extend(part.values.iter().flat_map(|v| v.to_le_bytes()))
+            }
+            Elements::Places => {
+                self.pending.extend(part.places.iter().flat_map(|p| p.to_le_bytes()))
+            }
+        }
         self.rows[part.sequence] += part.values.len() / self.shape.width;
         if let (Some(steps), true) = (self.padded, part.last) {
             let missing = steps.saturating_sub(self.rows[part.sequence]) * self.shape.width;
-            self.pending.extend(self.shape.pad_value.to_le_bytes().repeat(missing));
+            self.pending.extend(self.pad().repeat(missing));
         }
         if self.pending.len() >= ENOUGH { self.flush() } else { Ok(()) }
     }
