@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use wgpu_rnn::onnx::{Array, OnnxModel};
 
 use super::RunArgs;
-use crate::autotune::{self, Autotune};
+use crate::autotune::Autotune;
 use crate::data::read::Format;
 use crate::data::{Draft, named, states, write};
 use crate::describe;
@@ -38,10 +38,9 @@ pub(super) fn run(
     let batch = graph.batch(&inputs.arrays).map_err(in_file)?;
     let draft = |path: &Option<std::path::PathBuf>| path.as_deref().map(Draft::create).transpose();
     let (output, states) = (draft(&args.output)?, draft(&args.states)?);
-    let engine = args.precision.apply(args.device.open(args.strategy(), &reporter)?)?;
+    let engine = super::open_engine(args, &reporter)?;
     let loaded = engine.load(graph.model())?;
     if args.autotune {
-        autotune::check(&engine)?;
         Autotune::new().tune(&loaded, (batch.batch_size(), batch.steps()), &reporter)?;
     }
     reporter.start(Some(batch.batch_size()));

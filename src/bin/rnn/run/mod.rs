@@ -15,7 +15,7 @@ mod summary;
 pub(crate) use args::RunArgs;
 pub(crate) use drive::{is_forward, to_batch};
 
-use wgpu_rnn::{LoadedModel, Model, States};
+use wgpu_rnn::{Engine, LoadedModel, Model, States};
 
 use self::collect::Collected;
 use self::drive::Drive;
@@ -78,6 +78,15 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
 }
 
+/// Opens the device as it was asked for.
+fn open_engine(args: &RunArgs, reporter: &Reporter) -> Result<Engine> {
+    let engine = args.precision.apply(args.device.open(args.strategy(), reporter)?)?;
+    if args.autotune {
+        autotune::check(&engine)?;
+    }
+    Ok(engine)
+}
+
 /// Runs a network over sequences.
 fn run_network(
     args: &RunArgs,
@@ -96,10 +105,7 @@ fn run_network(
     let initial = initial(args, model, &mut opened)?;
     check_single(args, forecast, known_sequences(&opened)).map_err(Failure::Usage)?;
     let mut outputs = Outputs::open(args, model, &opened)?;
-    let engine = args.precision.apply(args.device.open(args.strategy(), &reporter)?)?;
-    if args.autotune {
-        autotune::check(&engine)?;
-    }
+    let engine = open_engine(args, &reporter)?;
     let loaded = engine.load(model)?;
     let wanted = Wanted::of(model);
     let keep = if args.plot.is_some() { PLOTTED } else { summary::ROWS };
