@@ -4,7 +4,7 @@
 //   3 sigmoid      4 tanh      5 ReLU
 //
 // The padding columns of a row stay out of max and sum. Grid: x · y over rows (split because one
-// axis is limited). Needs: lib/activation. Host: src/kernel/mod.rs, src/plan/mod.rs.
+// axis is limited). Needs: lib/activation. Host: src/kernel/table.rs, src/plan/mod.rs.
 // Rust twin: src/reference.rs (activate).
 
 struct Activate {

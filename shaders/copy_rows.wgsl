@@ -4,7 +4,7 @@
 // may be padded. Rows past their end are written as 0. Values are moved as bits, so that token ids
 // survive hardware that flushes subnormal floats.
 // Grid: x over the values of a row, y · z over rows (split because one axis is limited).
-// Host: src/kernel/mod.rs, src/plan/mod.rs.
+// Host: src/kernel/table.rs, src/plan/mod.rs.
 
 struct CopyRows {
     steps: u32,             // T, or 1 for one row per sequence

@@ -3,7 +3,7 @@
 //   h_n[d, b] = y[len − 1] (forward), y[0] (reverse), h_0 for an empty row
 //
 // Grid: x over groups of four values, y over rows, z over directions.
-// Needs: lib/{index,recur}. Host: src/kernel/mod.rs, src/plan/layer.rs.
+// Needs: lib/{index,recur}. Host: src/kernel/table.rs, src/plan/layer.rs.
 
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<storage, read> y: array<vec4f>;                   // [T, B, D, R/4]

@@ -5,7 +5,7 @@
 // The rows a product takes, and their order, follow MODE (lib/gemm). Grid: x over groups of COLUMNS4·4
 // columns, y over tiles of ROWS rows, z over directions.
 // "Direct": operands come straight from cache; a 4·COLUMNS4 × ROWS register tile per invocation.
-// Needs: lib/{index,gemm,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
+// Needs: lib/{index,gemm,rowsN}. Host: src/kernel/table.rs, src/plan/layer.rs.
 
 @group(0) @binding(0) var<uniform> gemm: Gemm;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;                   // [T·B or V, K/4]

@@ -7,7 +7,7 @@
 // column groups lane.x + 8·c, so that neighbours read neighbouring memory. The rows a product takes, their order and
 // MODE are those of gemm.wgsl.
 // Grid: x over blocks of 64 columns, y over blocks of 128 rows, z over directions.
-// Needs: lib/{index,gemm}. Host: src/kernel/mod.rs, src/plan/gemm.rs.
+// Needs: lib/{index,gemm}. Host: src/kernel/table.rs, src/plan/gemm.rs.
 
 @group(0) @binding(0) var<uniform> gemm: Gemm;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;                   // [T·B or V, K/4]

@@ -5,7 +5,7 @@
 //
 // Grid: x over SUBGROUPS·COLUMNS·LANES column groups, y over tiles of rows, z over directions.
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
-// Needs: lib/{index,gemm,rowsN,shuffleN,tile_product}. Host: src/kernel/mod.rs, src/plan/layer.rs.
+// Needs: lib/{index,gemm,rowsN,shuffleN,tile_product}. Host: src/kernel/table.rs, src/plan/layer.rs.
 
 @group(0) @binding(0) var<uniform> gemm: Gemm;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;                   // [T·B or V, K/4]

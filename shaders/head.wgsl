@@ -7,7 +7,7 @@
 // With ONE_PASS a lane has at most two groups of columns, and their logits never leave its registers.
 // Otherwise softmax's logits are written and read again by the lane that wrote them.
 // The rows, and their order, follow MODE 1 to 3 (lib/gemm). Grid: y over tiles of WG_Y·ROWS rows.
-// Needs: lib/{activation,gemm,head,index,rowsN}. Host: src/kernel/mod.rs, src/plan/head.rs.
+// Needs: lib/{activation,gemm,head,index,rowsN}. Host: src/kernel/table.rs, src/plan/head.rs.
 // Rust twin: src/reference.rs (apply_head).
 
 @group(0) @binding(0) var<uniform> gemm: Gemm;

@@ -4,7 +4,7 @@
 //
 // `shift` holds the layer's shift plus b_ih. Rows past their end are skipped.
 // Grid: y · z over rows m = (s, b) of a chunk and directions (split because one axis is limited).
-// Needs: lib/norm. Host: src/kernel/mod.rs, src/plan/layer.rs. Source: Ba, Kiros and Hinton (2016).
+// Needs: lib/norm. Host: src/kernel/table.rs, src/plan/layer.rs. Source: Ba, Kiros and Hinton (2016).
 
 struct NormRows {
     batch: u32,         // B

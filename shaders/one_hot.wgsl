@@ -3,7 +3,7 @@
 //   c[m] = W_ihᵀ[token(m)] + bias        m = (s, b) of a chunk in recurrence order
 //
 // A token outside the vocabulary gives NaN. Grid: x over groups of four columns, y over rows,
-// z over directions. Needs: lib/index. Host: src/kernel/mod.rs, src/plan/layer.rs.
+// z over directions. Needs: lib/index. Host: src/kernel/table.rs, src/plan/layer.rs.
 
 struct Gemm {
     batch: u32,         // B

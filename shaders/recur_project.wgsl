@@ -1,7 +1,7 @@
 // The projection of an LSTM step: y_t = W_hr·h_t, after recur_step.wgsl with PROJECTED.
 //
 // Grid: x over groups of four outputs, y over tiles of ROWS rows, z over directions.
-// Needs: lib/{index,recur,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
+// Needs: lib/{index,recur,rowsN}. Host: src/kernel/table.rs, src/plan/layer.rs.
 // Source: Sak, Senior and Beaufays (2014); PyTorch `proj_size`.
 
 struct Step {

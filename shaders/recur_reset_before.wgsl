@@ -5,7 +5,7 @@
 //
 // Grid: x over groups of four units, y over tiles of ROWS rows, z over directions. R = H here.
 // σ and tanh stand for the functions f and g of the layer.
-// Needs: lib/{own or custom,activation,hidden,index,recur,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
+// Needs: lib/{own or custom,activation,hidden,index,recur,rowsN}. Host: src/kernel/table.rs, src/plan/layer.rs.
 // Rust twin: src/cell/gru.rs. Source: Cho et al. (2014); ONNX GRU, linear_before_reset = 0.
 
 struct Step {

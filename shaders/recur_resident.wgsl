@@ -5,7 +5,7 @@
 // Grid: x over tiles of WG_Y·ROWS rows, z over directions. h lives in workgroup memory, twice (one
 // copy is read while the other is written), so a step costs one barrier; weights stream from cache.
 // A tile ends with its longest row. Chunks of the time loop hand h over through y, c through `cells`.
-// Needs: a cell file, lib/{own or custom,activation,hidden,index,recur,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
+// Needs: a cell file, lib/{own or custom,activation,hidden,index,recur,rowsN}. Host: src/kernel/table.rs, src/plan/layer.rs.
 
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<storage, read> gates_x: array<vec4f>;             // [D, chunk·B, G, H/4]

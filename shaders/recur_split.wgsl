@@ -6,7 +6,7 @@
 // i of WG_Y takes the inputs k4 = i, i + WG_Y, …, and slice 0 finishes the units.
 // Grid: x over WG_X groups of four units, y over tiles of ROWS rows, z over directions.
 // Needs: a cell file, lib/{own or custom,activation,advance,hidden,index,recur,rowsN,slices}.
-// Host: src/kernel/mod.rs, src/plan/split.rs.
+// Host: src/kernel/table.rs, src/plan/split.rs.
 
 struct Step {
     index: u32, // step, counted from recur.first_step

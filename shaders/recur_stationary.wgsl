@@ -11,7 +11,7 @@
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
 // Needs: a cell file, lib/{own or custom,activation,index,recur,rowsN}, and lib/alone, or lib/{together,shuffleN}
 // with LANES > 1.
-// Host: src/kernel/mod.rs, src/plan/stationary.rs.
+// Host: src/kernel/table.rs, src/plan/stationary.rs.
 
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<storage, read> gates_x: array<vec4f>;             // [D, chunk·B, G, H/4]

@@ -5,7 +5,7 @@
 // Grid: x over groups of four units, y over tiles of ROWS rows, z over directions. An invocation
 // owns all gates of its units for its rows. y is the state's home: h_{t-1} is read from it, h_t is
 // written to it; with PROJECTED the cell's h goes to `cells` and recur_project.wgsl writes y.
-// Needs: a cell file, lib/{own or custom,activation,hidden,index,recur,rowsN}. Host: src/kernel/mod.rs, src/plan/layer.rs.
+// Needs: a cell file, lib/{own or custom,activation,hidden,index,recur,rowsN}. Host: src/kernel/table.rs, src/plan/layer.rs.
 
 struct Step {
     index: u32, // step, counted from recur.first_step

@@ -8,7 +8,7 @@
 // Grid: x over tiles of ROW_COUNT rows, y over parts of the units, z over directions.
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
 // Needs: a cell file, lib/{own or custom,activation,advance,index,recur,rowsN,shuffleN,tile_product}.
-// Host: src/kernel/mod.rs, src/plan/tile.rs.
+// Host: src/kernel/table.rs, src/plan/tile.rs.
 
 struct Step {
     index: u32, // step, counted from recur.first_step

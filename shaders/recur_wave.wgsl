@@ -8,7 +8,7 @@
 // slices of their inputs (1 for many rows).
 // Grid: x over WG_X groups of four units, y over tiles of ROWS rows, z over layers.
 // Needs: a cell file, lib/{own,activation,advance,index,recur,rowsN,slices}.
-// Host: src/kernel/mod.rs, src/plan/wave.rs.
+// Host: src/kernel/table.rs, src/plan/wave.rs.
 
 struct Step {
     index: u32, // diagonal, counted from recur.first_step

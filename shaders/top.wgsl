@@ -8,7 +8,7 @@
 // of all. The lists of a workgroup's lanes are joined two by two at the end.
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
 // The rows, and their order, follow MODE 1 to 3 (lib/gemm). Grid: y over tiles of WG_Y·ROWS rows.
-// Needs: lib/{activation,gemm,head,index,rowsN}. Host: src/kernel/mod.rs, src/plan/head.rs.
+// Needs: lib/{activation,gemm,head,index,rowsN}. Host: src/kernel/table.rs, src/plan/head.rs.
 // Rust twin: src/reference.rs (top).
 
 @group(0) @binding(0) var<uniform> gemm: Gemm;
