@@ -23,7 +23,7 @@ fn tuning_times_two_strategies_and_runs_use_the_faster() {
     let (rows, steps) = (3, 37);
     let values: Vec<f32> = (0..rows * steps * 5).map(input_value).collect();
     let batch = Batch::dense(values, rows, steps, 5, Layout::BatchFirst).expect("valid");
-    for (name, engine) in support::gpus() {
+    for (name, engine) in support::quick_gpus() {
         let loaded = engine.load(&model()).expect("loads");
         let tuning = loaded.autotune(rows, steps).expect("tunes");
         assert_eq!((tuning.batch, tuning.steps), (rows, steps_capacity(steps)), "{name}");
@@ -63,7 +63,7 @@ fn tuning_times_two_strategies_and_runs_use_the_faster() {
 fn the_cpu_path_and_empty_shapes_are_refused() {
     let loaded = Engine::cpu().load(&model()).expect("loads");
     assert_eq!(loaded.autotune(1, 1).expect_err("no GPU").kind(), ErrorKind::Unsupported);
-    for (name, engine) in support::gpus() {
+    for (name, engine) in support::quick_gpus() {
         let loaded = engine.load(&model()).expect("loads");
         for (rows, steps) in [(0, 4), (4, 0)] {
             let error = loaded.autotune(rows, steps).expect_err("empty");

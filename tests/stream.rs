@@ -87,7 +87,7 @@ fn an_async_stream_gives_the_same() {
 /// A future that is dropped while it waits for the device loses neither batches nor results.
 #[test]
 fn a_dropped_push_loses_nothing() {
-    for (name, engine) in support::gpus() {
+    for (name, engine) in support::quick_gpus() {
         let loaded = engine.load(&model()).expect("loads");
         let (batches, want) = runs(&loaded, 5);
         let mut stream = open(&loaded, 1);
@@ -135,7 +135,7 @@ fn a_refused_batch_leaves_the_others_in_the_stream() {
 
 #[test]
 fn a_warm_stream_makes_nothing_on_the_device() {
-    for (name, engine) in support::gpus() {
+    for (name, engine) in support::quick_gpus() {
         let engine = engine.with_strategy(Strategy::Auto);
         let loaded = engine.load(&model()).expect("loads");
         // One shape, with lengths and with states.
@@ -178,7 +178,7 @@ fn options_of_a_run_hold_in_a_stream() {
 
 #[test]
 fn a_timed_stream_tells_the_time_of_the_device() {
-    for (name, engine) in support::gpus() {
+    for (name, engine) in support::quick_gpus() {
         let device = engine.device().expect("a GPU");
         let has_clock = device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
         let loaded = engine.load(&model()).expect("loads");

@@ -19,6 +19,12 @@ pub(crate) fn gpus() -> &'static [(String, Engine)] {
     ENGINES.get_or_init(open_all)
 }
 
+/// Returns those of [`gpus`] that compile a pipeline in a moment: Mesa's GL takes a second or more for each,
+/// and only the tests of what differs between backends are worth that.
+pub(crate) fn quick_gpus() -> impl Iterator<Item = &'static (String, Engine)> {
+    gpus().iter().filter(|(name, _)| !name.contains("(gl)"))
+}
+
 fn open_all() -> Vec<(String, Engine)> {
     let required = std::env::var("REQUIRE_GPU").is_ok_and(|v| v == "1");
     let mut engines = Vec::new();
