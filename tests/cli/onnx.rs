@@ -292,6 +292,9 @@ fn case_folders_are_checked_on_the_reference_and_the_cpu_path() {
     }
     let list = folder.rnn("check --onnx . --list").ok();
     assert_eq!(list.lines().collect::<Vec<_>>(), ["gru_lm_state_ts", STATES]);
+    let half = folder.rnn("check --onnx . --precision f16 --device cpu");
+    assert_eq!(half.code, Some(2), "{}", half.err);
+    assert!(half.err.contains("--precision f16: expected f32 with --onnx"), "{}", half.err);
     for device in ["reference", "cpu"] {
         let line = format!("check --onnx . --device {device} --atol 1e-5 --rtol 1e-5 -o r.jsonl");
         let text = folder.rnn(&line).ok();

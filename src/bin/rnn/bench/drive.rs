@@ -65,7 +65,8 @@ impl Sweep<'_> {
         for measure in &self.args.measures(workload) {
             let place = if measure.takes_tokens() { &mut tokens } else { &mut dense };
             let made = place.get_or_insert_with(|| {
-                Prepared::new(workload, measure.takes_tokens()).map_err(Missing::from)
+                Prepared::new(workload, measure.takes_tokens(), self.precision)
+                    .map_err(Missing::from)
             });
             match made {
                 Ok(made) => self.measure(site, engine, workload, made, *measure, results),

@@ -47,13 +47,13 @@ impl Prepared {
     ///
     /// # Errors
     /// What the library refuses.
-    pub(super) fn new(workload: &Workload, tokens: bool) -> Result<Self> {
+    pub(super) fn new(workload: &Workload, tokens: bool, precision: Precision) -> Result<Self> {
         let model = workload.model(tokens)?;
         let (mut rows, steps) = sample_of(workload);
         rows.dedup();
         let short = workload.input(tokens, steps)?;
         let want = reference::run(&model, &short.select(&rows), &RunOptions::default())?;
-        let work = workload.work(&model, tokens);
+        let work = workload.work(&model, tokens, precision);
         let batch = workload.input(tokens, workload.steps)?;
         Ok(Self { model, batch, work, short, rows, want })
     }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use wgpu_rnn::check::{Tolerance, compare};
 use wgpu_rnn::plan::Plan;
 use wgpu_rnn::{
-    Engine, Error, ErrorKind, LoadedModel, Result, Strategy, Stream, StreamOptions, Tensor,
+    Engine, Error, ErrorKind, LoadedModel, Precision, Result, Strategy, Stream, StreamOptions,
+    Tensor,
 };
 
 use super::measure::{Runner, Stats};
@@ -143,14 +144,15 @@ fn is_resident(plan: &Plan) -> bool {
     plan.choices.iter().all(|choice| !choice.strategy.is_step())
 }
 
-fn weight_bytes(prepared: &Prepared) -> u64 {
-    prepared.model.parameter_count() as u64 * 4
+/// Bytes of the weights as they are stored; biases, which stay f32, count as if they were not.
+fn weight_bytes(prepared: &Prepared, precision: Precision) -> u64 {
+    prepared.model.parameter_count() as u64 * u64::from(precision.bytes())
 }
 
 /// Returns strategies, memory and residence of a run with upload and readback.
 fn of_run(loaded: &LoadedModel, prepared: &Prepared) -> Result<(String, u64, bool)> {
     let batch = &prepared.batch;
-    let weights = weight_bytes(prepared);
+    let weights = weight_bytes(prepared, loaded.engine().precision());
     match loaded.plan(batch.batch_size(), batch.steps()) {
         Ok(Some(plan)) => Ok((strategies(&plan), weights + plan.bytes(), is_resident(&plan))),
         Ok(None) => {
@@ -215,7 +217,7 @@ fn of_session<'a>(
     let plan = session.plan();
     let (used, is_resident) = (strategies(plan), is_resident(plan));
     let buffers = session.input_bytes() + session.output_bytes();
-    let memory = weight_bytes(prepared) + plan.bytes() + buffers;
+    let memory = weight_bytes(prepared, plan.request.precision) + plan.bytes() + buffers;
     let request = &plan.request;
     let steps = u32::try_from(request.steps).unwrap_or(u32::MAX);
     let recording = Some(run.recording(&vec![steps; request.batch])?);

@@ -6,7 +6,7 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 use wgpu_rnn::check::input_value;
 use wgpu_rnn::plan::Work;
-use wgpu_rnn::{Batch, Cell, Init, InputSpec, LayerSpec, Layout, Model, Result};
+use wgpu_rnn::{Batch, Cell, Init, InputSpec, LayerSpec, Layout, Model, Precision, Result};
 
 /// How long the sequences are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -194,13 +194,19 @@ impl Workload {
     }
 
     /// Counts what the network computes and moves.
-    pub(super) fn work(&self, model: &Model, tokens: bool) -> Work {
+    pub(super) fn work(&self, model: &Model, tokens: bool, precision: Precision) -> Work {
         let total = self.total_steps();
         let layers = model.layers().iter().enumerate();
         let of = |(index, layer): (usize, &wgpu_rnn::Layer)| {
             Work::of_layer(layer.spec(), self.steps, total, tokens && index == 0)
         };
-        layers.map(of).fold(Work::default(), Work::then)
+        let work = layers.map(of).fold(Work::default(), Work::then);
+        let part = f64::from(precision.bytes()) / 4.0;
+        Work {
+            weight_bytes: work.weight_bytes * part,
+            streamed_bytes: work.streamed_bytes * part,
+            ..work
+        }
     }
 
     /// Estimates operations without drawing a network; for lists and progress.
@@ -265,7 +271,7 @@ mod tests {
             ..Workload::new(Cell::Lstm, [5, 7, 4, 9])
         };
         let model = workload.model(false).expect("a network");
-        let counted = workload.work(&model, false).flops();
+        let counted = workload.work(&model, false, Precision::F32).flops();
         assert!((counted - workload.flops()).abs() < 1e-6, "{counted}");
     }
 }

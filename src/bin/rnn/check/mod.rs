@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 use wgpu_rnn::check::{Case, CaseReport, SOFTWARE_SAMPLE, cases, drivers, run_case};
-use wgpu_rnn::{Batch, Engine, Model, RunOptions, Strategy};
+use wgpu_rnn::{Batch, Engine, Model, Precision, RunOptions, Strategy};
 
 use crate::args::Overrides;
 use crate::data::{Values, Wanted};
@@ -97,6 +97,12 @@ fn parse_tolerance(text: &str) -> Result<f64, String> {
 pub(crate) fn run(args: &CheckArgs) -> Result<()> {
     if let Some(folder) = &args.onnx {
         args.overrides_need_a_model()?;
+        if args.precision.precision != Precision::F32 {
+            return Err(Failure::usage(format!(
+                "--precision {}: expected f32 with --onnx, whose cases are held to f32's tolerance",
+                args.precision.precision.name()
+            )));
+        }
         return suite::run(args, folder);
     }
     let list = gather(args)?;
