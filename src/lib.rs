@@ -65,8 +65,8 @@ pub use batch::{Batch, Layout, Output, RunOptions, States, Top, ZeroLength, buck
 pub use cell::{Cell, CellFunction, CellOptions};
 pub use engine::{
     AdapterReport, Constants, ConstantsSource, Counters, DeviceChoice, Engine, EngineInfo,
-    EngineOptions, LoadedModel, PipelineCache, Precision, Session, SessionOptions, Strategy,
-    Stream, StreamOptions, Tuning,
+    EngineOptions, GridPersistent, LoadedModel, PipelineCache, Precision, Session, SessionOptions,
+    Strategy, Stream, StreamOptions, Tuning,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use formats::{LoadOptions, onnx};

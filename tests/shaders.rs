@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use wgpu_rnn::cell::Cell;
 use wgpu_rnn::kernel::uniforms::{
-    Activate, Block, Calibrate, Canary, CopyRows, Gemm, NormRows, Recur, Step,
+    Activate, Block, Calibrate, Canary, Clear, CopyRows, Gemm, GridCanary, NormRows, Recur, Step,
 };
 use wgpu_rnn::kernel::{Access, Kernel, Precision, RowTile, Rules, Variant, cell_wgsl};
 use wgpu_rnn::wgpu::naga;
@@ -166,6 +166,8 @@ fn uniform_blocks_equal_their_rust_structs() {
                 ("norm", Access::Uniform) => check_block::<NormRows>(kernel, binding),
                 ("rows", Access::Uniform) => check_block::<CopyRows>(kernel, binding),
                 ("canary", Access::Uniform) => check_block::<Canary>(kernel, binding),
+                ("clear", Access::Uniform) => check_block::<Clear>(kernel, binding),
+                ("grid", Access::Uniform) => check_block::<GridCanary>(kernel, binding),
                 ("calibrate", Access::Uniform) => check_block::<Calibrate>(kernel, binding),
                 ("step", Access::StepUniform) => check_block::<Step>(kernel, binding),
                 (other, Access::Uniform | Access::StepUniform) => {

@@ -246,11 +246,14 @@ pub async fn run_case(
             refused: None,
         };
         match run_on(engine, case, strategy).await {
-            Ok(output) => {
+            Ok((output, reruns)) => {
                 let tolerance = Tolerance::of(engine.precision());
                 let difference = compare_output_within(&output, &want, tolerance);
                 report.max_abs = difference.max_abs;
                 report.fault = difference.fault;
+                if reruns > 0 && report.fault.is_none() {
+                    report.refused = Some("its workgroups did not run side by side".into());
+                }
             }
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 report.refused = Some(error.to_string());
@@ -262,7 +265,9 @@ pub async fn run_case(
     Ok(reports)
 }
 
-async fn run_on(engine: &Engine, case: &Case, strategy: Strategy) -> Result<crate::Output> {
+/// Runs a case; returns how often it had to run again, too.
+async fn run_on(engine: &Engine, case: &Case, strategy: Strategy) -> Result<(crate::Output, u64)> {
     let loaded = engine.with_strategy(strategy).load(&case.model)?;
-    loaded.run_with(&case.batch, &case.options).await
+    let output = loaded.run_with(&case.batch, &case.options).await?;
+    Ok((output, loaded.engine().counters().reruns))
 }

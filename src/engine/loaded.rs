@@ -1,7 +1,7 @@
 //! A network on a device, with its plans and workspaces.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Engine, Wishes, run};
@@ -34,6 +34,8 @@ pub(super) struct Loaded {
     plans: Mutex<HashMap<PlanRequest, Arc<Plan>>>,
     /// What was found to be fastest for a batch and a capacity of steps.
     tuned: Mutex<HashMap<(usize, usize), Strategy>>,
+    /// Whether workgroups that wait for one another did so in vain: they are not asked to again.
+    gave_up: AtomicBool,
     /// Idle workspaces, the most recently used last.
     idle: Mutex<Vec<Workspace>>,
     /// How many of them are kept.
@@ -69,6 +71,7 @@ impl LoadedModel {
             packed,
             plans: Mutex::default(),
             tuned: Mutex::default(),
+            gave_up: AtomicBool::new(false),
             idle: Mutex::default(),
             kept: AtomicUsize::new(KEPT_WORKSPACES),
             staging: Staging::default(),
@@ -162,7 +165,20 @@ impl Loaded {
         if let (Strategy::Auto, Ok(tuned)) = (strategy, self.tuned.lock()) {
             strategy = tuned.get(&(batch, steps_capacity(steps))).copied().unwrap_or(strategy);
         }
+        if strategy == Strategy::GridPersistent && self.gave_up.load(Ordering::Relaxed) {
+            strategy = Strategy::Auto;
+        }
         PlanRequest { batch, steps, strategy, precision, external, top: None }
+    }
+
+    /// Leaves [`Strategy::GridPersistent`] to [`Strategy::Auto`] from now on: its workgroups do not run side
+    /// by side, or not on this device while it does what it does now.
+    pub(super) fn give_up(&self) {
+        count(&self.engine.shared.counts.reruns);
+        if !self.gave_up.swap(true, Ordering::Relaxed) {
+            let name = &self.engine.info().name;
+            log::warn!("{name}: workgroups did not run side by side; the batch runs again without");
+        }
     }
 
     /// Lets runs of a shape use a strategy in place of the planner's choice; `None` ends that.

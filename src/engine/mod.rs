@@ -15,7 +15,7 @@ mod session;
 mod stream;
 mod upload;
 
-pub use crate::gpu::{AdapterReport, DeviceChoice, EngineOptions, PipelineCache};
+pub use crate::gpu::{AdapterReport, DeviceChoice, EngineOptions, GridPersistent, PipelineCache};
 pub use crate::kernel::Precision;
 pub use crate::plan::{Constants, ConstantsSource, Strategy};
 pub use autotune::Tuning;
@@ -68,6 +68,8 @@ pub struct Counters {
     pub bind_groups: u64,
     /// Pipelines compiled.
     pub pipelines: u64,
+    /// Runs done again because workgroups of [`Strategy::GridPersistent`] waited in vain.
+    pub reruns: u64,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +77,7 @@ struct Counts {
     submits: AtomicU64,
     readbacks: AtomicU64,
     workspaces: AtomicU64,
+    reruns: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -286,6 +289,7 @@ impl Engine {
             buffers: made(|made| &made.buffers),
             bind_groups: made(|made| &made.bind_groups),
             pipelines: made(|made| &made.pipelines),
+            reruns: read(&counts.reruns),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::gpu::{Gpu, Recording, Span, Transfers, Wait, Workspace, count, encode
 use crate::plan::{Plan, RunShape};
 
 /// Some rows over some time steps.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Part {
     /// Rows of the batch, by falling length.
     pub(super) rows: Vec<usize>,
@@ -75,6 +75,8 @@ pub(super) struct PartResult {
     pub(super) states: Option<States>,
     /// When the device computed it, where that was asked and the device has a clock.
     pub(super) span: Option<Span>,
+    /// Whether the results are to be thrown away ([`Plan::gives_up`]).
+    pub(super) has_given_up: bool,
 }
 
 impl Flight {
@@ -108,6 +110,11 @@ impl Flight {
         })?;
         workspace.has_zero_states = initial.is_none();
         Ok(Self { part, workspace, layout, states: reading.states, index })
+    }
+
+    /// Tells whether its results may have to be thrown away.
+    pub(super) fn may_give_up(&self) -> bool {
+        self.workspace.plan.gives_up.is_some()
     }
 
     /// Waits for the device and takes the results out.
@@ -145,8 +152,9 @@ impl Flight {
         loaded.give_workspace(gpu, workspace);
         let states = states.then(|| layout.states(loaded, part.rows.len(), &values));
         let span = layout.span(&values);
+        let has_given_up = layout.has_given_up(&values);
         values.truncate(layout.output_values());
-        Ok(PartResult { part, plan, values, states, span })
+        Ok(PartResult { part, plan, values, states, span, has_given_up })
     }
 }
 

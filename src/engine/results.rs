@@ -5,7 +5,7 @@ use super::part::{Part, PartResult, Reading};
 use super::run::Outline;
 use crate::batch::{Output, States, Top};
 use crate::gpu::{STAMP_BYTES, Span, Workspace};
-use crate::plan::{Plan, padded};
+use crate::plan::{GIVEN_UP_BYTES, Plan, padded};
 use crate::tensor::Tensor;
 
 /// What comes back, and where it lies in the staging buffer.
@@ -14,6 +14,8 @@ pub(super) struct ReadLayout {
     /// (buffer, place in it, bytes) in staging order.
     copies: Vec<(usize, u64, u64)>,
     output_values: usize,
+    /// Whether the word of [`Plan::gives_up`] comes after them.
+    gives_up: bool,
     /// Whether two time stamps come last.
     stamps: bool,
 }
@@ -25,19 +27,23 @@ impl ReadLayout {
         let output_rows = if output.last_only { rows } else { part.steps * rows };
         let output_values =
             if reading.output { output_rows * output.blocks * output.block_stride } else { 0 };
-        let mut layout = Self { copies: Vec::new(), output_values, stamps: reading.stamps };
+        let gives_up = plan.gives_up.is_some();
+        let mut layout =
+            Self { copies: Vec::new(), output_values, gives_up, stamps: reading.stamps };
         if reading.output {
             layout.copies.push((output.buffer, 0, output_values as u64 * 4));
         }
         if reading.states {
             layout.add_states(plan);
         }
+        layout.copies.extend(plan.gives_up.map(|buffer| (buffer, 0, GIVEN_UP_BYTES)));
         layout
     }
 
     /// Final states only.
     pub(super) fn of_states(plan: &Plan) -> Self {
-        let mut layout = Self { copies: Vec::new(), output_values: 0, stamps: false };
+        let mut layout =
+            Self { copies: Vec::new(), output_values: 0, gives_up: false, stamps: false };
         layout.add_states(plan);
         layout
     }
@@ -64,6 +70,19 @@ impl ReadLayout {
     pub(super) fn span(&self, values: &[f32]) -> Option<Span> {
         let words = usize::try_from(self.result_bytes() / 4).ok()?;
         values.get(words..).and_then(Span::from_words).filter(|_| self.stamps)
+    }
+
+    /// Only the word of [`Plan::gives_up`].
+    pub(super) fn of_word(buffer: usize) -> Self {
+        let copies = vec![(buffer, 0, GIVEN_UP_BYTES)];
+        Self { copies, output_values: 0, gives_up: true, stamps: false }
+    }
+
+    /// Tells whether workgroups waited in vain, so that the results are to be thrown away.
+    pub(super) fn has_given_up(&self, values: &[f32]) -> bool {
+        let end = usize::try_from(self.result_bytes() / 4).unwrap_or(0);
+        let word = end.checked_sub(4).and_then(|at| values.get(at));
+        self.gives_up && word.is_none_or(|word| word.to_bits() != 0)
     }
 
     /// How many of the values read are output rows; they come first.

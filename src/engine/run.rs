@@ -97,18 +97,19 @@ pub(super) enum Started {
 pub(super) struct InFlight {
     assembly: Assembly,
     flight: Flight,
+    /// The batch, where it may have to run again.
+    again: Option<Box<Batch>>,
+}
+
+/// What a batch came to.
+pub(super) enum Taken {
+    /// Results, and when the device computed them.
+    Output(Box<Output>, Option<Span>),
+    /// Its workgroups waited in vain: it is to run again.
+    GivenUp(Box<Batch>),
 }
 
 impl InFlight {
-    /// Reads the results back.
-    ///
-    /// # Errors
-    /// `Device` when the device fails.
-    pub(super) async fn finish(mut self, loaded: &Loaded, gpu: &Gpu, wait: Wait) -> Result<Output> {
-        self.ready(gpu, wait).await?;
-        Ok(self.take(loaded, gpu)?.0)
-    }
-
     /// Waits for the device. May be dropped and called again.
     ///
     /// # Errors
@@ -117,14 +118,18 @@ impl InFlight {
         self.flight.ready(gpu, wait).await
     }
 
-    /// Takes the results out, once they are there, and when the device computed them.
+    /// Takes the results out, once they are there.
     ///
     /// # Errors
     /// `Device` when the device fails.
-    pub(super) fn take(mut self, loaded: &Loaded, gpu: &Gpu) -> Result<(Output, Option<Span>)> {
+    pub(super) fn take(mut self, loaded: &Loaded, gpu: &Gpu) -> Result<Taken> {
         let result = self.flight.take(loaded, gpu)?;
+        if let (true, Some(batch)) = (result.has_given_up, self.again) {
+            loaded.give_up();
+            return Ok(Taken::GivenUp(batch));
+        }
         self.assembly.take(&result);
-        Ok((self.assembly.finish(), result.span))
+        Ok(Taken::Output(Box::new(self.assembly.finish()), result.span))
     }
 }
 
@@ -139,12 +144,21 @@ pub(super) async fn run(
     options: &RunOptions,
     wait: Wait,
 ) -> Result<Output> {
-    match start(loaded, gpu, batch, options, false).await? {
-        Started::Done(output) => Ok(output),
-        Started::InFlight(flight) => flight.finish(loaded, gpu, wait).await,
-        Started::TooLarge(assembly, cut) => {
-            in_parts(loaded, gpu, batch, assembly, &cut, wait).await
-        }
+    loop {
+        return match start(loaded, gpu, batch, options, false).await? {
+            Started::Done(output) => Ok(output),
+            Started::InFlight(mut flight) => {
+                flight.ready(gpu, wait).await?;
+                match flight.take(loaded, gpu)? {
+                    Taken::Output(output, _) => Ok(*output),
+                    // Once: the strategy that gives up is not used again.
+                    Taken::GivenUp(_) => continue,
+                }
+            }
+            Started::TooLarge(assembly, cut) => {
+                in_parts(loaded, gpu, batch, assembly, &cut, wait).await
+            }
+        };
     }
 }
 
@@ -174,7 +188,8 @@ pub(super) async fn start(
     let reading =
         Reading { output: options.output, top: options.top, states: options.states, stamps };
     let flight = Flight::submit(loaded, gpu, batch, part, initial.as_ref(), reading).await?;
-    Ok(Started::InFlight(Box::new(InFlight { assembly, flight })))
+    let again = flight.may_give_up().then(|| Box::new(batch.clone()));
+    Ok(Started::InFlight(Box::new(InFlight { assembly, flight, again })))
 }
 
 /// Runs a batch that exceeds the device, part after part.
@@ -203,8 +218,13 @@ pub(super) async fn in_parts(
                 states: assembly.options.states || last < longest,
                 stamps: false,
             };
-            let flight = Flight::submit(loaded, gpu, batch, part, states.as_ref(), reading).await?;
-            let result = flight.finish(loaded, gpu, wait).await?;
+            let submit =
+                || Flight::submit(loaded, gpu, batch, part.clone(), states.as_ref(), reading);
+            let mut result = submit().await?.finish(loaded, gpu, wait).await?;
+            if result.has_given_up {
+                loaded.give_up();
+                result = submit().await?.finish(loaded, gpu, wait).await?;
+            }
             assembly.take(&result);
             states = result.states;
         }

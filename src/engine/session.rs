@@ -204,9 +204,25 @@ impl Session {
     /// # Errors
     /// `Device` when the device fails.
     pub async fn read_states(&self) -> Result<States> {
+        let (layout, values) = self.read(ReadLayout::of_states(&self.workspace.plan)).await?;
+        Ok(layout.states(&self.loaded, self.workspace.plan.request.batch, &values))
+    }
+
+    /// Tells whether workgroups of [`Strategy::GridPersistent`] waited for one another in vain in what was
+    /// submitted last; then its output and states are to be thrown away. Waits for it, off the executor.
+    /// False at once for other strategies.
+    ///
+    /// # Errors
+    /// `Device` when the device fails.
+    pub async fn gave_up(&self) -> Result<bool> {
+        let Some(buffer) = self.workspace.plan.gives_up else { return Ok(false) };
+        let (layout, values) = self.read(ReadLayout::of_word(buffer)).await?;
+        Ok(layout.has_given_up(&values))
+    }
+
+    async fn read(&self, layout: ReadLayout) -> Result<(ReadLayout, Vec<f32>)> {
         let (gpu, _) = self.on_gpu()?;
-        let layout = ReadLayout::of_states(&self.workspace.plan);
-        let (staging, index) = gpu.scoped("read states", || {
+        let (staging, index) = gpu.scoped("read", || {
             let staging = self.loaded.staging.take(gpu, layout.bytes());
             let mut encoder =
                 gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -215,7 +231,7 @@ impl Session {
         })?;
         let values = read_back(gpu, &staging, layout.bytes(), index, Wait::Yielding).await?;
         self.loaded.staging.give(gpu, staging);
-        Ok(layout.states(&self.loaded, self.workspace.plan.request.batch, &values))
+        Ok((layout, values))
     }
 
     /// Records the network into `encoder`: `input` to `output`, both buffers of the caller with

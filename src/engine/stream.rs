@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::LoadedModel;
-use super::run::{self, InFlight, Started};
+use super::run::{self, InFlight, Started, Taken};
 use crate::batch::{Batch, Output, RunOptions, check_top};
 use crate::error::{Error, Result};
 use crate::gpu::{Span, Wait};
@@ -243,11 +243,17 @@ impl Stream {
         }
         match (self.ring.pop_front(), loaded.on_gpu()) {
             (Some(Entry::Done(output)), _) => Ok(Some(output)),
-            (Some(Entry::InFlight(flight)), Some((gpu, _))) => {
-                let (output, span) = flight.take(loaded, gpu)?;
-                self.clock.add(span);
-                Ok(Some(output))
-            }
+            (Some(Entry::InFlight(flight)), Some((gpu, _))) => match flight.take(loaded, gpu)? {
+                Taken::Output(output, span) => {
+                    self.clock.add(span);
+                    Ok(Some(*output))
+                }
+                Taken::GivenUp(batch) => {
+                    self.clock.missing = true;
+                    let options = &self.options.run;
+                    run::run(loaded, gpu, &batch, options, wait).await.map(Some)
+                }
+            },
             (Some(Entry::InFlight(_)), None) => Err(Error::device("stream: expected a GPU")),
             (None, _) => Ok(None),
         }

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 
 pub(crate) use adapter::{Found, is_software, open, report};
 pub use kept::PipelineCache;
-pub use options::{AdapterReport, DeviceChoice, EngineOptions};
+pub use options::{AdapterReport, DeviceChoice, EngineOptions, GridPersistent};
 
 pub(crate) use encode::{Recording, encode};
 pub(crate) use readback::{Readback, Staging, Wait, read_back};
@@ -102,6 +102,7 @@ impl Gpu {
             workgroups_at_once: if is_software { cores() } else { HARDWARE_WORKGROUPS },
             is_software,
             loop_limit: None,
+            side_by_side: 0,
             fuse_output: options.fuse_output,
             constants: assumed(info.device_type),
             constants_source: ConstantsSource::Assumed,
@@ -135,12 +136,27 @@ impl Gpu {
         }
         if is_owned {
             gpu.watch();
-            gpu.caps.loop_limit = canary::loop_limit(&gpu)?;
-        } else if is_software {
-            // Not measured: a borrowed device is not submitted to behind its owner's back.
-            gpu.caps.loop_limit = Some(canary::KNOWN_LOOP_LIMIT);
         }
+        gpu.ask_canaries(options.grid_persistent, is_owned)?;
         Ok(gpu)
+    }
+
+    /// Finds what the driver does beyond its limits. A borrowed device is not submitted to behind its owner's
+    /// back: the worst is assumed of it.
+    fn ask_canaries(&mut self, grid_persistent: GridPersistent, is_owned: bool) -> Result<()> {
+        self.caps.loop_limit = if is_owned {
+            canary::loop_limit(self)?
+        } else {
+            is_software(&self.info).then_some(canary::KNOWN_LOOP_LIMIT)
+        };
+        self.caps.side_by_side = match grid_persistent {
+            GridPersistent::Assume(groups) => groups,
+            GridPersistent::Probe if is_owned && runs_side_by_side(&self.info) => {
+                canary::side_by_side(self)?
+            }
+            GridPersistent::Off | GridPersistent::Probe => 0,
+        };
+        Ok(())
     }
 
     /// Returns another handle to the same device, with the same compiled kernels and counts of its own.
@@ -279,6 +295,13 @@ const fn assumed(kind: wgpu::DeviceType) -> Constants {
         | wgpu::DeviceType::VirtualGpu
         | wgpu::DeviceType::Other => Constants::for_integrated(),
     }
+}
+
+/// Adapters on which workgroups that wait for one another were seen to end: NVIDIA's scheduler lets resident
+/// workgroups run on. A list to be extended by `rnn check --grid-persistent` on other hardware.
+fn runs_side_by_side(info: &wgpu::AdapterInfo) -> bool {
+    const NVIDIA: u32 = 0x10de;
+    info.backend == wgpu::Backend::Vulkan && info.vendor == NVIDIA && !is_software(info)
 }
 
 fn cores() -> u32 {

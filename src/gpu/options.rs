@@ -34,6 +34,24 @@ impl std::str::FromStr for DeviceChoice {
     }
 }
 
+/// Whether workgroups of a dispatch may wait for one another ([`Strategy::GridPersistent`]).
+///
+/// No graphics API promises that this ends: it does where all workgroups run side by side. The kernels look a
+/// bounded number of times, and what gave up runs again with another strategy; yet a driver that does
+/// something else meanwhile makes such a run slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum GridPersistent {
+    /// No.
+    #[default]
+    Off,
+    /// Yes, on as many workgroups as a trial when the engine is made finds side by side, on adapters that are
+    /// known to run them so: NVIDIA's under Vulkan. None on others, and none on a borrowed device, to which
+    /// nothing is submitted behind its owner's back.
+    Probe,
+    /// Yes, on so many workgroups, whatever the adapter. For trials.
+    Assume(u32),
+}
+
 /// How an [`crate::Engine`] is made.
 #[derive(Clone, Debug, Default)]
 pub struct EngineOptions {
@@ -58,6 +76,8 @@ pub struct EngineOptions {
     /// Plans for a software adapter as for a hardware GPU, with its kernels and tile sizes. For tests, which
     /// would else see those on real hardware only. Default false.
     pub plan_as_hardware: bool,
+    /// Whether [`Strategy::GridPersistent`] may be asked for. Default: off.
+    pub grid_persistent: GridPersistent,
     /// Speeds of the device, from an earlier [`crate::Engine::calibrate`] on it; the planner compares
     /// strategies by them. Default: assumed by kind of device. Not read on the CPU path.
     pub constants: Option<Constants>,

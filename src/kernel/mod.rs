@@ -98,6 +98,8 @@ pub enum Kernel {
     RecurSplit,
     /// One diagonal of a stack of equal layers.
     RecurWave,
+    /// The whole time loop of a point-wise cell over the whole device.
+    RecurGrid,
     /// Layer normalisation of the input side.
     NormRows,
     /// Layer-normalised cell, the hidden product.
@@ -114,15 +116,19 @@ pub enum Kernel {
     Top,
     /// Tight rows to padded rows and back.
     CopyRows,
+    /// Zeros in a buffer.
+    Clear,
     /// The loop-limit canary.
     LoopCanary,
+    /// The canary of workgroups side by side.
+    GridCanary,
     /// A measurement of [`crate::Engine::calibrate`].
     Calibrate(calibrate::Probe),
 }
 
 impl Kernel {
     /// Every kernel, for tests that walk the table.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 32] = [
         Self::Gemm,
         Self::OneHot,
         Self::RecurStep,
@@ -136,6 +142,7 @@ impl Kernel {
         Self::RecurStationary,
         Self::RecurSplit,
         Self::RecurWave,
+        Self::RecurGrid,
         Self::NormRows,
         Self::NormProduct,
         Self::NormUpdate,
@@ -144,7 +151,9 @@ impl Kernel {
         Self::Head,
         Self::Top,
         Self::CopyRows,
+        Self::Clear,
         Self::LoopCanary,
+        Self::GridCanary,
         Self::Calibrate(calibrate::Probe::Matrices),
         Self::Calibrate(calibrate::Probe::Vectors),
         Self::Calibrate(calibrate::Probe::FewVectors),
@@ -172,6 +181,7 @@ impl Kernel {
             Self::RecurStationary => table::RECUR_STATIONARY,
             Self::RecurSplit => table::RECUR_SPLIT,
             Self::RecurWave => table::RECUR_WAVE,
+            Self::RecurGrid => table::RECUR_GRID,
             Self::NormRows => table::NORM_ROWS,
             Self::NormProduct => table::RECUR_NORM,
             Self::NormUpdate => KernelSpec { entry: "update", ..table::RECUR_NORM },
@@ -180,7 +190,9 @@ impl Kernel {
             Self::Head => table::HEAD,
             Self::Top => table::TOP,
             Self::CopyRows => table::COPY_ROWS,
+            Self::Clear => table::CLEAR,
             Self::LoopCanary => table::LOOP_CANARY,
+            Self::GridCanary => table::GRID_CANARY,
             Self::Calibrate(probe) => probe.spec(),
         }
     }

@@ -221,6 +221,27 @@ pub(super) const RECUR_WAVE: KernelSpec = KernelSpec {
     ..RECUR_SPLIT
 };
 
+pub(super) const RECUR_GRID: KernelSpec = KernelSpec {
+    name: "recur_grid",
+    wgsl: include_str!("../../shaders/recur_grid.wgsl"),
+    libs: &[ACTIVATION, ADVANCE, HIDDEN, INDEX, OWN, RECUR, SLICES],
+    rules: Rules::None,
+    bindings: &[
+        ("recur", Uniform),
+        ("gates_x", Read),
+        ("weight_hh", Read),
+        ("bias_hh", Read),
+        ("h_0", Read),
+        ("lengths", Read),
+        ("y", ReadWrite),
+        ("cells", ReadWrite),
+        ("exchange", ReadWrite),
+    ],
+    overrides: &["WG_X", "WG_Y", "PART_TILES", "SPINS"],
+    consts: &[("SHARES", 2), ("SLICES", 8)],
+    ..RECUR_STEP
+};
+
 const TILE_CONSTS: &[(&str, u32)] =
     &[("LANES", 4), ("SUBGROUPS", 1), ("GROUPS", 1), ("COLUMNS", 1)];
 
@@ -343,4 +364,18 @@ pub(super) const LOOP_CANARY: KernelSpec = KernelSpec {
     bindings: &[("canary", Uniform), ("reached", ReadWrite)],
     overrides: &[],
     consts: &[],
+};
+
+pub(super) const CLEAR: KernelSpec = KernelSpec {
+    name: "clear",
+    wgsl: include_str!("../../shaders/clear.wgsl"),
+    bindings: &[("clear", Uniform), ("words", ReadWrite)],
+    ..LOOP_CANARY
+};
+
+pub(super) const GRID_CANARY: KernelSpec = KernelSpec {
+    name: "grid_canary",
+    wgsl: include_str!("../../shaders/grid_canary.wgsl"),
+    bindings: &[("grid", Uniform), ("counts", ReadWrite)],
+    ..LOOP_CANARY
 };

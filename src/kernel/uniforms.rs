@@ -123,6 +123,26 @@ block!(
 );
 
 block!(
+    /// Block of `clear.wgsl`.
+    Clear {
+        /// First vec4 of words.
+        first,
+        /// One past the last.
+        end,
+    }
+);
+
+block!(
+    /// Block of `grid_canary.wgsl`.
+    GridCanary {
+        /// Workgroups of the dispatch.
+        groups,
+        /// Most looks at the count.
+        spins,
+    }
+);
+
+block!(
     /// Block of `copy_rows.wgsl`.
     CopyRows {
         /// T, or 1.

@@ -23,6 +23,8 @@ pub(super) struct Builder<'a> {
     pub(super) steps: u32,
     /// How each layer runs.
     pub(super) choices: Vec<LayerChoice>,
+    /// Whether a dispatch of the plan clears the header of its exchange.
+    pub(super) has_cleared: bool,
     pub(super) plan: Plan,
 }
 
@@ -59,12 +61,13 @@ impl<'a> Builder<'a> {
             lengths: 0,
             layers: Vec::new(),
             output,
+            gives_up: None,
             choices: Vec::new(),
             head: None,
         };
         let ask = Ask { batch, steps, strategy: request.strategy, precision: request.precision };
         let choices = strategy::choose_all(&network.layers, ask, caps)?;
-        Ok(Self { network, caps, batch, steps, choices, plan })
+        Ok(Self { network, caps, batch, steps, choices, has_cleared: false, plan })
     }
 
     pub(super) fn build(mut self) -> Result<Plan> {
@@ -72,6 +75,7 @@ impl<'a> Builder<'a> {
         let mut rows = self.input()?;
         let gates = self.gates_buffer()?;
         let ys = self.y_buffers()?;
+        self.exchange_buffer()?;
         let network = self.network;
         let mut stacks = self.waves().into_iter().peekable();
         let mut index = 0;

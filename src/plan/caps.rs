@@ -27,6 +27,8 @@ pub struct DeviceCaps {
     pub is_software: bool,
     /// Loop iterations an invocation may run, where the driver ends loops early.
     pub loop_limit: Option<u32>,
+    /// Workgroups of a dispatch that were seen to run side by side, where that was asked; else 0.
+    pub side_by_side: u32,
     /// Floating-point operations after which a submit is ended, so that no watchdog fires.
     pub flops_per_submit: u64,
     /// Whether the output layer and what follows it are one kernel; `None` leaves it to the prediction.
@@ -52,6 +54,7 @@ impl DeviceCaps {
             workgroups_at_once: HARDWARE_WORKGROUPS,
             is_software: false,
             loop_limit: None,
+            side_by_side: 0,
             flops_per_submit: HARDWARE_FLOPS_PER_SUBMIT,
             fuse_output: None,
             constants: Constants::for_discrete(),

@@ -109,6 +109,9 @@ impl Builder<'_> {
                 Strategy::Stationary => {
                     self.stationary(index, spec, &choice, recur, (gates, y), &buffers)?
                 }
+                Strategy::GridPersistent => {
+                    self.grid(index, spec, &choice, recur, (gates, y), &buffers)?
+                }
                 _ => self.per_step(index, spec, &choice, recur, (gates, y), &buffers)?,
             }
             let flops = step_flops(spec, self.batch).saturating_mul(u64::from(count));
@@ -198,6 +201,11 @@ impl Builder<'_> {
         };
         let slots = vec![a, weight, bias, lengths, tokens, c];
         self.gemm(block, slots, Mode { mode: 0, gathers: is_gather }, z, beside)
+    }
+
+    /// Loop iterations that a dispatch may run, margin left out.
+    pub(super) fn loops_left(&self) -> u64 {
+        self.caps.loop_limit.map_or(u64::MAX, |limit| u64::from(limit.saturating_sub(LOOP_MARGIN)))
     }
 
     pub(super) fn check_loops(&self, what: &str, iterations: u64) -> Result<()> {
@@ -379,7 +387,7 @@ impl Builder<'_> {
     }
 
     /// What every recurrent driver binds, in the order of their table rows.
-    fn recur_slots(
+    pub(super) fn recur_slots(
         &self,
         index: usize,
         (gates, y): (usize, usize),
@@ -451,9 +459,9 @@ impl Builder<'_> {
         let gates = axis(spec.cell.gates());
         let by_loops = match self.caps.loop_limit {
             None => u64::MAX,
-            Some(limit) => {
+            Some(_) => {
                 self.check_loops("resident step", per_step)?;
-                u64::from(limit.saturating_sub(LOOP_MARGIN)) / per_step
+                self.loops_left() / per_step
             }
         };
         let tile_flops = 2

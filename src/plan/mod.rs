@@ -13,6 +13,7 @@ mod caps;
 mod cost;
 mod floor;
 mod gemm;
+mod grid;
 mod head;
 mod layer;
 mod output;
@@ -26,6 +27,7 @@ mod wave;
 pub use caps::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT, HARDWARE_WORKGROUPS};
 pub use cost::{Constants, ConstantsSource};
 pub use floor::{Floor, Work};
+pub use grid::GridShape;
 pub use head::HeadChoice;
 pub use stationary::StationaryShape;
 pub use strategy::{LayerChoice, Strategy};
@@ -262,6 +264,9 @@ pub struct StartCopy {
     pub target_at: u64,
 }
 
+/// Bytes that are read of [`Plan::gives_up`]; time stamps behind them stay aligned.
+pub(crate) const GIVEN_UP_BYTES: u64 = 16;
+
 /// Everything a run does on the device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -288,6 +293,9 @@ pub struct Plan {
     /// The padded result: `[T, B, blocks, block]` or `[B, …]`; for largest values `[.., 2, k]`, places
     /// as u32 before values.
     pub output: OutputPlan,
+    /// The buffer whose first word is not zero after a run in which workgroups of
+    /// [`Strategy::GridPersistent`] waited for others in vain: its results are to be thrown away.
+    pub gives_up: Option<usize>,
     /// How each layer runs.
     pub choices: Vec<LayerChoice>,
     /// How the output layer runs, where there is one.
@@ -399,11 +407,12 @@ impl Plan {
         self.uploads().map(|id| self.buffers[id].bytes.next_multiple_of(16)).sum()
     }
 
-    /// Returns the bytes of the buffer that results are read back through, two time stamps included.
+    /// Returns the bytes of the buffer that results are read back through, the word of
+    /// [`Plan::gives_up`] and two time stamps included.
     pub(crate) fn readback_bytes(&self) -> u64 {
         let size = |id: usize| self.buffers[id].bytes;
         let states = self.layers.iter().map(|l| size(l.h_n) + l.c_0.map_or(0, size));
-        states.sum::<u64>() + size(self.output.buffer) + 16
+        states.sum::<u64>() + size(self.output.buffer) + GIVEN_UP_BYTES + 16
     }
 
     /// Counts the dispatches of a run whose sequences all have `steps` steps.

@@ -11,6 +11,7 @@
 //! a software adapter; hardware serves all lanes that read one address at once.
 
 use super::caps::DeviceCaps;
+use super::grid::GridShape;
 use super::stationary::StationaryShape;
 use super::strategy::{Ask, LayerChoice, Strategy};
 use super::tile::TileShape;
@@ -110,6 +111,9 @@ impl Sizes {
 
 fn load(spec: &LayerSpec, ask: Ask, caps: &DeviceCaps, choice: &LayerChoice) -> Load {
     let sizes = Sizes::new(spec, ask, choice);
+    if let Some(grid) = choice.grid {
+        return grid_load(&sizes, caps, choice, grid);
+    }
     match (choice.tile, choice.stationary) {
         (Some(tile), _) => tile_load(&sizes, caps, choice, tile),
         (None, Some(shape)) => stationary_load(&sizes, caps, shape),
@@ -174,6 +178,26 @@ fn stationary_load(sizes: &Sizes, caps: &DeviceCaps, shape: StationaryShape) -> 
         flops: blocks * sizes.rows * BLOCK_FLOPS,
         bytes: VEC * (invocations * inputs * sizes.rows + owned * (sizes.gates + 2.0 + parts)),
         wait: caps.constants.barrier * if shape.slices > 1 { 2.0 } else { 1.0 },
+    }
+}
+
+/// A step of the loop over the whole device: every workgroup reads all states of its rows.
+fn grid_load(sizes: &Sizes, caps: &DeviceCaps, choice: &LayerChoice, grid: GridShape) -> Load {
+    let [along_units, slices] = choice.workgroup.map(f64::from);
+    let row_tiles = sizes.tiles / sizes.directions;
+    let turns = (row_tiles / f64::from(grid.tile_groups)).ceil();
+    let groups = f64::from(grid.blocks) * f64::from(grid.tile_groups) * sizes.directions;
+    let gathered = groups * turns * sizes.rows * sizes.state4;
+    let handed = (slices - 1.0) * sizes.gates * sizes.rows * 2.0;
+    let owned = sizes.units4 * sizes.tiles;
+    let blocks = groups * along_units * slices * f64::from(grid.shares) * sizes.gates;
+    // A word travels to another core and back, about as long as a dispatch waits for the one before.
+    let step = caps.constants.dispatch + (2.0 + 2.0 * slices.log2()) * caps.constants.barrier;
+    Load {
+        groups,
+        flops: blocks * turns * sizes.rows * BLOCK_FLOPS,
+        bytes: VEC * (gathered + owned * (handed + sizes.rows * sizes.update())),
+        wait: turns * step,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::model::LayerSpec;
 const UNITS4: u32 = 8;
 
 /// The largest power of two that is at most `n`, and at least 1.
-fn power_below(n: u64) -> u32 {
+pub(super) fn power_below(n: u64) -> u32 {
     1 << n.clamp(1, 1 << 20).ilog2()
 }
 

@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use super::caps::DeviceCaps;
+use super::grid::GridShape;
 use super::predict;
 use super::split;
 use super::stationary::{self, StationaryShape};
 use super::tile::{self, TileShape};
-use super::{ceil_div, to_u32, wave};
+use super::{ceil_div, grid, to_u32, wave};
 use crate::error::{Error, Result};
 use crate::kernel::{Precision, RowTile};
 use crate::model::LayerSpec;
@@ -34,11 +35,15 @@ pub enum Strategy {
     StepSplit,
     /// One dispatch per diagonal of a stack of equal layers: layer l at step s = diagonal − l.
     Wavefront,
+    /// The whole time loop inside one dispatch over all workgroups, which wait for one another; weights in
+    /// registers. Never picked: it needs [`crate::EngineOptions::grid_persistent`], and a run whose
+    /// workgroups did not run side by side is done again without it.
+    GridPersistent,
 }
 
 impl Strategy {
     /// Every strategy that can be asked for.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Auto,
         Self::StepPerDispatch,
         Self::Resident,
@@ -47,9 +52,10 @@ impl Strategy {
         Self::Stationary,
         Self::StepSplit,
         Self::Wavefront,
+        Self::GridPersistent,
     ];
 
-    /// Every driver: what [`Strategy::Auto`] picks from.
+    /// Every driver that takes no permission: what [`Strategy::Auto`] picks from.
     pub const DRIVERS: [Self; 7] = [
         Self::StepPerDispatch,
         Self::Resident,
@@ -86,6 +92,7 @@ impl Strategy {
             Self::Stationary => "stationary",
             Self::StepSplit => "step-split",
             Self::Wavefront => "wavefront",
+            Self::GridPersistent => "grid-persistent",
         }
     }
 }
@@ -105,6 +112,8 @@ pub struct LayerChoice {
     pub tile: Option<TileShape>,
     /// Sizes of the loop with weights in registers, where that is the strategy.
     pub stationary: Option<StationaryShape>,
+    /// Sizes of the loop over the whole device, where that is the strategy.
+    pub grid: Option<GridShape>,
     /// Seconds that a time step takes by the model of `plan/predict.rs`.
     pub step_seconds: f64,
     /// Why this strategy: its predicted time, that of the others, and what those that are out need.
@@ -126,6 +135,7 @@ impl LayerChoice {
             workgroup,
             tile: None,
             stationary: None,
+            grid: None,
             step_seconds: 0.0,
             reason: String::new(),
         }
@@ -271,6 +281,7 @@ fn shape(
         Strategy::Stationary => stationary(spec, batch, caps),
         Strategy::StepSplit => plain_pointwise(spec).and_then(|()| split::layer(spec, batch, caps)),
         Strategy::Wavefront => Err(wave::NEEDS.into()),
+        Strategy::GridPersistent => grid::layer(spec, batch, caps),
     }?;
     let step_seconds = predict::step_seconds(spec, ask, caps, &choice);
     Ok(LayerChoice { step_seconds, ..choice })

@@ -1,7 +1,9 @@
 //! The choice of the device that several subcommands share.
 
 use clap::Args;
-use wgpu_rnn::{DeviceChoice, Engine, EngineInfo, EngineOptions, Precision, Strategy};
+use wgpu_rnn::{
+    DeviceChoice, Engine, EngineInfo, EngineOptions, GridPersistent, Precision, Strategy,
+};
 
 use crate::calibration::{self, Key};
 use crate::failure::{Failure, Result};
@@ -22,6 +24,19 @@ impl DeviceArgs {
     /// # Errors
     /// `Device` when there is no such device; usage when `strategy` is given and a CPU is taken.
     pub(crate) fn open(&self, strategy: Strategy, reporter: &Reporter) -> Result<Engine> {
+        self.open_for(strategy, strategy == Strategy::GridPersistent, reporter)
+    }
+
+    /// As [`DeviceArgs::open`], and lets networks run with [`Strategy::GridPersistent`] where the device can.
+    ///
+    /// # Errors
+    /// As [`DeviceArgs::open`].
+    pub(crate) fn open_for(
+        &self,
+        strategy: Strategy,
+        grid_persistent: bool,
+        reporter: &Reporter,
+    ) -> Result<Engine> {
         if is_reference(self) {
             return Err(Failure::usage(
                 "--device reference: expected rnn check --onnx, which alone runs on the f64 \
@@ -37,8 +52,17 @@ impl DeviceArgs {
             Engine::cpu()
         } else {
             let pipeline_cache = calibration::pipelines();
-            let options =
-                EngineOptions { device, strategy, pipeline_cache, ..EngineOptions::default() };
+            let options = EngineOptions {
+                device,
+                strategy,
+                pipeline_cache,
+                grid_persistent: if grid_persistent {
+                    GridPersistent::Probe
+                } else {
+                    GridPersistent::Off
+                },
+                ..EngineOptions::default()
+            };
             with_cached_constants(pollster::block_on(Engine::with_options(&options))?, reporter)?
         };
         let info = engine.info();

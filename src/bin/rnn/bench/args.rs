@@ -178,9 +178,14 @@ pub(super) struct Numbers(Vec<usize>);
 #[derive(Clone, Debug)]
 struct Strategies(Vec<Strategy>);
 
+/// The planner's choice, then what it chooses from.
+fn every() -> Vec<Strategy> {
+    [Strategy::Auto].into_iter().chain(Strategy::DRIVERS).collect()
+}
+
 fn parse_strategy(text: &str) -> Result<Strategies, String> {
     if text == "all" {
-        return Ok(Strategies(Strategy::ALL.into()));
+        return Ok(Strategies(every()));
     }
     let one = crate::args::parse_strategy(text);
     one.map(|strategy| Strategies(vec![strategy])).map_err(|words| format!("{words}, or all"))
@@ -305,7 +310,7 @@ impl BenchArgs {
     /// Returns the strategies, each once; --assert needs all of them.
     pub(super) fn strategies(&self) -> Vec<Strategy> {
         if self.assert {
-            return Strategy::ALL.into();
+            return every();
         }
         let mut list = Vec::new();
         for strategy in self.strategy.iter().flat_map(|word| &word.0) {

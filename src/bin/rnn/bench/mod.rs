@@ -25,6 +25,7 @@ mod workload;
 pub(crate) use self::args::BenchArgs;
 
 use serde_json::Value;
+use wgpu_rnn::Strategy;
 
 use self::args::OutputFormat;
 use self::compare::Comparison;
@@ -52,7 +53,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let old = args.compare.as_deref().map(compare::load).transpose()?;
     let draft = args.html.as_deref().map(Draft::create).transpose()?;
     let mut reporter = Reporter::new(args.quiet);
-    let sites = sites::open(&args.device, args.precision.precision, &reporter)?;
+    let waits = args.strategies().contains(&Strategy::GridPersistent);
+    let sites = sites::open(&args.device, args.precision.precision, waits, &reporter)?;
     let build = Build::now(args.suite_name());
     if args.suite == Some(Suite::Calibration) {
         return print(&constants(&sites, args.output)?);

@@ -172,9 +172,12 @@ fn session<'a>(
     prepared: &Prepared,
     strategy: Strategy,
     checked: Checked,
-) -> Result<Ready<'a>> {
+) -> std::result::Result<Ready<'a>, Missing> {
     let run = OnDevice::new(loaded, &prepared.batch, false)?;
     run.run()?;
+    if run.gave_up()? {
+        return Err(Missing::NotApplicable("its workgroups did not run side by side".into()));
+    }
     // The output of the shape that is timed equals that of a run, whose kernels were compared.
     let whole = loaded.run_blocking(&prepared.batch)?;
     let got = run.read()?;
@@ -184,9 +187,9 @@ fn session<'a>(
     let got = Tensor::new([count], got.into_iter().take(count).collect())?;
     let tolerance = Tolerance::of(loaded.engine().precision());
     if let Some(fault) = compare("output of the session", &got, &want, tolerance).fault {
-        return Err(wrong(&fault));
+        return Err(wrong(&fault).into());
     }
-    of_session(run, prepared, strategy, checked, |run| run.run())
+    Ok(of_session(run, prepared, strategy, checked, |run| run.run())?)
 }
 
 /// One step a call, with the upload of its input.

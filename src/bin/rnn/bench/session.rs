@@ -38,6 +38,14 @@ impl OnDevice {
         Ok(run)
     }
 
+    /// Tells whether workgroups of a loop over the whole device waited in vain.
+    ///
+    /// # Errors
+    /// `Device` when the device fails.
+    pub(super) fn gave_up(&self) -> Result<bool> {
+        pollster::block_on(self.session.gave_up())
+    }
+
     /// Writes the input; it takes effect at the next submit.
     ///
     /// # Errors

@@ -27,12 +27,13 @@ pub(super) struct Site {
 pub(super) fn open(
     names: &[String],
     precision: Precision,
+    grid_persistent: bool,
     reporter: &Reporter,
 ) -> Result<Vec<Site>> {
     let open = |name: &str| {
         let device = DeviceArgs { device: name.to_owned() };
         // The CPU path says at each workload that it has f32 only.
-        let engine = device.open(Strategy::Auto, reporter)?;
+        let engine = device.open_for(Strategy::Auto, grid_persistent, reporter)?;
         Ok::<_, Failure>(site(engine.with_precision(precision)))
     };
     let mut sites: Vec<Site> = Vec::new();

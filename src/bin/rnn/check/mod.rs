@@ -68,6 +68,11 @@ pub(crate) struct CheckArgs {
     #[command(flatten)]
     precision: PrecisionArgs,
 
+    /// Run the cases with strategy grid-persistent too, whose workgroups wait for one another; on adapters
+    /// where a trial shows that they run side by side
+    #[arg(long, conflicts_with = "onnx")]
+    grid_persistent: bool,
+
     /// List the names of the cases and run nothing
     #[arg(long)]
     list: bool,
@@ -111,7 +116,8 @@ pub(crate) fn run(args: &CheckArgs) -> Result<()> {
         return print_names(&names.collect::<Vec<_>>(), args.json);
     }
     let mut reporter = Reporter::new(args.quiet);
-    let engine = args.precision.apply(args.device.open(Strategy::Auto, &reporter)?)?;
+    let engine = args.device.open_for(Strategy::Auto, args.grid_persistent, &reporter)?;
+    let engine = args.precision.apply(engine)?;
     reporter.start(Some(list.len()));
     let mut reports = Vec::new();
     if engine.info().is_software && args.filter.is_none() {
@@ -122,7 +128,9 @@ pub(crate) fn run(args: &CheckArgs) -> Result<()> {
     }
     for (index, case) in list.iter().enumerate() {
         let index = if args.filter.is_some() { 0 } else { index };
-        reports.extend(pollster::block_on(run_case(&engine, case, &drivers(&engine, index)))?);
+        let mut strategies = drivers(&engine, index);
+        strategies.extend(args.grid_persistent.then_some(Strategy::GridPersistent));
+        reports.extend(pollster::block_on(run_case(&engine, case, &strategies))?);
         reporter.advance(case.batch.batch_size(), case.batch.total_steps());
     }
     reporter.stop();
