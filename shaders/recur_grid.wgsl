@@ -10,7 +10,7 @@
 // reader needs no barrier: it spins on the word itself.
 //
 // That ends only where all workgroups run side by side, which nothing promises. So an invocation spins at
-// most SPINS times in a dispatch; then it sets exchange[0], everyone gives up, and the host runs the batch
+// most SPINS turns in a dispatch; then it sets exchange[0], everyone gives up, and the host runs the batch
 // again with another driver. Host: src/kernel/table.rs, src/plan/grid.rs, src/engine/part.rs.
 // Grid: x over blocks of WG_X groups, y over tiles of ROWS sequences (in turn), z over directions.
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
@@ -67,7 +67,12 @@ fn arrived(at: u32) -> u32 {
         if ((spins & 63u) == 0u && atomicLoad(&exchange[0]) != 0u) {
             spins = 0u;
         }
-        word = atomicLoad(&exchange[at]);
+        // Several looks a turn: some drivers count turns and end the loop.
+        //@ for i in LOOKS
+        if (word == 0u) {
+            word = atomicLoad(&exchange[at]);
+        }
+        //@ end
     }
     if (word == 0u) {
         atomicStore(&exchange[0], 1u);

@@ -64,9 +64,9 @@ mod tensor;
 pub use batch::{Batch, Layout, Output, RunOptions, States, Top, ZeroLength, bucket};
 pub use cell::{Cell, CellFunction, CellOptions};
 pub use engine::{
-    AdapterReport, Constants, ConstantsSource, Counters, DeviceChoice, Engine, EngineInfo,
-    EngineOptions, GridPersistent, LoadedModel, PipelineCache, Precision, Session, SessionOptions,
-    Strategy, Stream, StreamOptions, Tuning,
+    AdapterReport, Constants, ConstantsSource, CooperativeMatrix, Counters, DeviceChoice, Engine,
+    EngineInfo, EngineOptions, GridPersistent, LoadedModel, PipelineCache, Precision, Session,
+    SessionOptions, Strategy, Stream, StreamOptions, Tuning,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use formats::{LoadOptions, onnx};

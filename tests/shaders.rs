@@ -35,8 +35,16 @@ fn variants() -> Vec<Variant> {
                                 vec![("LANES", 8), ("SHARES", 2), ("SLICES", 1), ("UNITS", 16)];
                             variants.push(Variant { consts, ..variant.clone() });
                         }
-                        if spec.stores {
+                        if spec.stores && !spec.matrices {
                             variants.push(Variant { precision: Precision::F16, ..variant.clone() });
+                        }
+                        if spec.matrices {
+                            // Their weights are f16 alone.
+                            let consts = vec![("THREADS", 128)];
+                            let variant = Variant { precision: Precision::F16, ..variant };
+                            variants.push(Variant { consts, ..variant.clone() });
+                            variants.push(variant);
+                            continue;
                         }
                         if kernel == Kernel::Top {
                             let consts = vec![("COUNT", 5), ("PARTS", 64), ("ITEMS", 320)];
@@ -67,6 +75,8 @@ fn every_kernel_validates_with_no_capability_but_what_it_names() {
         // Packing two f16 into a word: every wgpu device but old GL ones.
         let is_half = variant.precision == Precision::F16;
         capabilities.set(Capabilities::SHADER_FLOAT16_IN_FLOAT32, is_half);
+        let matrices = Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16;
+        capabilities.set(matrices, variant.has_matrices());
         Validator::new(ValidationFlags::all(), capabilities)
             .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
             .subgroup_operations(naga::valid::SubgroupOperationSet::all())

@@ -15,7 +15,9 @@ mod session;
 mod stream;
 mod upload;
 
-pub use crate::gpu::{AdapterReport, DeviceChoice, EngineOptions, GridPersistent, PipelineCache};
+pub use crate::gpu::{
+    AdapterReport, CooperativeMatrix, DeviceChoice, EngineOptions, GridPersistent, PipelineCache,
+};
 pub use crate::kernel::Precision;
 pub use crate::plan::{Constants, ConstantsSource, Strategy};
 pub use autotune::Tuning;

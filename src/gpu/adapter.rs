@@ -1,6 +1,6 @@
 //! Finding an adapter and opening a device on it.
 
-use super::{AdapterReport, DeviceChoice, EngineOptions, Gpu};
+use super::{AdapterReport, CooperativeMatrix, DeviceChoice, EngineOptions, Gpu, MATRIX_FEATURES};
 use crate::error::{Error, Result};
 
 /// Features that are used where they are there.
@@ -178,6 +178,17 @@ fn list(adapters: &[wgpu::Adapter]) -> String {
     names.join(", ")
 }
 
+/// Tells whether an adapter multiplies 16 × 16 tiles of f16 into f32.
+fn multiplies_tiles(adapter: &wgpu::Adapter) -> bool {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let is_ours = |tile: &wgpu::CooperativeMatrixProperties| {
+        (tile.m_size, tile.n_size, tile.k_size) == (16, 16, 16)
+            && (tile.ab_type, tile.cr_type) == (F16, F32)
+    };
+    adapter.features().contains(MATRIX_FEATURES)
+        && adapter.cooperative_matrix_properties().iter().any(is_ours)
+}
+
 async fn open_adapter(adapter: &wgpu::Adapter, options: &EngineOptions) -> Result<Gpu> {
     let info = adapter.get_info();
     if let Some(why) = unusable(adapter) {
@@ -185,11 +196,19 @@ async fn open_adapter(adapter: &wgpu::Adapter, options: &EngineOptions) -> Resul
     }
     let mut features = USED_FEATURES;
     features.set(wgpu::Features::PIPELINE_CACHE, options.pipeline_cache.is_some());
+    let wants_matrices = options.cooperative_matrix == CooperativeMatrix::Use;
+    let takes_matrices = wants_matrices && multiplies_tiles(adapter);
+    features.set(MATRIX_FEATURES, takes_matrices);
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("wgpu-rnn"),
         required_features: adapter.features() & features,
         // Everything the adapter has: larger bindings mean fewer chunks.
         required_limits: adapter.limits(),
+        experimental_features: if takes_matrices {
+            super::shader::experimental()
+        } else {
+            wgpu::ExperimentalFeatures::disabled()
+        },
         ..Default::default()
     };
     let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| {

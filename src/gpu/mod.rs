@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 
 pub(crate) use adapter::{Found, is_software, open, report};
 pub use kept::PipelineCache;
-pub use options::{AdapterReport, DeviceChoice, EngineOptions, GridPersistent};
+pub use options::{AdapterReport, CooperativeMatrix, DeviceChoice, EngineOptions, GridPersistent};
 
 pub(crate) use encode::{Recording, encode};
 pub(crate) use readback::{Readback, Staging, Wait, read_back};
@@ -103,6 +103,7 @@ impl Gpu {
             is_software,
             loop_limit: None,
             side_by_side: 0,
+            matrix_threads: matrix_threads(&device, &info, options.cooperative_matrix),
             fuse_output: options.fuse_output,
             constants: assumed(info.device_type),
             constants_source: ConstantsSource::Assumed,
@@ -294,6 +295,27 @@ const fn assumed(kind: wgpu::DeviceType) -> Constants {
         wgpu::DeviceType::IntegratedGpu
         | wgpu::DeviceType::VirtualGpu
         | wgpu::DeviceType::Other => Constants::for_integrated(),
+    }
+}
+
+/// What cooperative matrices ask of a device beside their own tile sizes.
+pub(crate) const MATRIX_FEATURES: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+    .union(wgpu::Features::SHADER_F16)
+    .union(wgpu::Features::SUBGROUP);
+
+/// Invocations of four subgroups, where the device was opened with cooperative matrices and all subgroups have
+/// one size.
+fn matrix_threads(
+    device: &wgpu::Device,
+    info: &wgpu::AdapterInfo,
+    wish: CooperativeMatrix,
+) -> Option<u32> {
+    let has_one_size = info.subgroup_min_size == info.subgroup_max_size;
+    match wish {
+        CooperativeMatrix::Off => None,
+        CooperativeMatrix::Emulate => Some(4),
+        CooperativeMatrix::Use => (device.features().contains(MATRIX_FEATURES) && has_one_size)
+            .then_some(4 * info.subgroup_min_size),
     }
 }
 

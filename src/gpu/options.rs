@@ -52,6 +52,22 @@ pub enum GridPersistent {
     Assume(u32),
 }
 
+/// Whether products use cooperative matrices, the matrix units of GPUs; in precision f16 only.
+///
+/// wgpu has them as experimental: its bugs may reach the driver. What enters the input projection
+/// and the output layer is rounded to f16 as well; the recurrence rounds nothing that precision f16 does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CooperativeMatrix {
+    /// No.
+    #[default]
+    Off,
+    /// Where the adapter multiplies 16 × 16 tiles of f16 into f32 (Vulkan); a borrowed device needs
+    /// `EXPERIMENTAL_COOPERATIVE_MATRIX` and `SHADER_F16`, and such an adapter.
+    Use,
+    /// Ordinary instructions in their place, on any device: slow, for tests.
+    Emulate,
+}
+
 /// How an [`crate::Engine`] is made.
 #[derive(Clone, Debug, Default)]
 pub struct EngineOptions {
@@ -78,6 +94,8 @@ pub struct EngineOptions {
     pub plan_as_hardware: bool,
     /// Whether [`Strategy::GridPersistent`] may be asked for. Default: off.
     pub grid_persistent: GridPersistent,
+    /// Whether products use cooperative matrices, and [`Strategy::StepMatrix`] may be asked for. Default: off.
+    pub cooperative_matrix: CooperativeMatrix,
     /// Speeds of the device, from an earlier [`crate::Engine::calibrate`] on it; the planner compares
     /// strategies by them. Default: assumed by kind of device. Not read on the CPU path.
     pub constants: Option<Constants>,

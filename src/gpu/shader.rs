@@ -1,5 +1,5 @@
-//! Shader modules: checked, or trusted for our own embedded WGSL.
-#![allow(unsafe_code, reason = "wgpu offers unchecked modules only through an unsafe function")]
+//! Shader modules: checked, or trusted for our own embedded WGSL; and the word for experimental features.
+#![allow(unsafe_code, reason = "wgpu offers both only through unsafe functions")]
 
 /// Compiles WGSL. `checked` keeps wgpu's bounds and loop checks.
 pub(super) fn module(
@@ -23,4 +23,12 @@ pub(super) fn module(
     unsafe {
         device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
     }
+}
+
+/// The word that wgpu wants before it enables experimental features.
+pub(super) fn experimental() -> wgpu::ExperimentalFeatures {
+    // SAFETY: asked of callers is that they know what may happen: bugs of wgpu or drivers. The one feature is
+    // off by default, `CooperativeMatrix::Use` names the risk, and our shaders load and store tiles inside
+    // workgroup memory whose sizes are constants.
+    unsafe { wgpu::ExperimentalFeatures::enabled() }
 }

@@ -86,6 +86,7 @@ const fn row(
         takes_cell: false,
         takes_rows: false,
         shuffles: false,
+        matrices: false,
         stores: false,
         rules: Rules::None,
         bindings,

@@ -56,6 +56,8 @@ pub struct KernelSpec {
     /// Whether it exchanges values between the lanes of a subgroup, which needs the device's
     /// `SUBGROUP` feature; a kernel that can do without has LANES = 1 then.
     pub shuffles: bool,
+    /// Whether it multiplies with cooperative matrices, or what stands in for them.
+    pub matrices: bool,
     /// Whether it reads weights, or states of its own: `lib/precision32` or `16` belongs to it.
     pub stores: bool,
     /// Which rules of the cell belong to it.
@@ -100,6 +102,10 @@ pub enum Kernel {
     RecurWave,
     /// The whole time loop of a point-wise cell over the whole device.
     RecurGrid,
+    /// One time step of a point-wise cell with cooperative matrices.
+    RecurMatrix,
+    /// Input projection or output layer with cooperative matrices.
+    GemmMatrix,
     /// Layer normalisation of the input side.
     NormRows,
     /// Layer-normalised cell, the hidden product.
@@ -128,7 +134,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// Every kernel, for tests that walk the table.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::Gemm,
         Self::OneHot,
         Self::RecurStep,
@@ -143,6 +149,8 @@ impl Kernel {
         Self::RecurSplit,
         Self::RecurWave,
         Self::RecurGrid,
+        Self::RecurMatrix,
+        Self::GemmMatrix,
         Self::NormRows,
         Self::NormProduct,
         Self::NormUpdate,
@@ -182,6 +190,8 @@ impl Kernel {
             Self::RecurSplit => table::RECUR_SPLIT,
             Self::RecurWave => table::RECUR_WAVE,
             Self::RecurGrid => table::RECUR_GRID,
+            Self::RecurMatrix => table::RECUR_MATRIX,
+            Self::GemmMatrix => table::GEMM_MATRIX,
             Self::NormRows => table::NORM_ROWS,
             Self::NormProduct => table::RECUR_NORM,
             Self::NormUpdate => KernelSpec { entry: "update", ..table::RECUR_NORM },

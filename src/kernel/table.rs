@@ -24,6 +24,7 @@ pub(super) const RESET_BEFORE_SPEC: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: true,
     shuffles: false,
+    matrices: false,
     stores: true,
     rules: Rules::Either,
     bindings: RECUR_STEP_BINDINGS,
@@ -52,6 +53,7 @@ pub(super) const GEMM: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: true,
     shuffles: false,
+    matrices: false,
     stores: true,
     rules: Rules::None,
     bindings: &[
@@ -75,6 +77,7 @@ pub(super) const ONE_HOT: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: false,
     shuffles: false,
+    matrices: false,
     stores: true,
     rules: Rules::None,
     bindings: &[
@@ -97,6 +100,7 @@ pub(super) const RECUR_STEP: KernelSpec = KernelSpec {
     takes_cell: true,
     takes_rows: true,
     shuffles: false,
+    matrices: false,
     stores: true,
     rules: Rules::Either,
     bindings: RECUR_STEP_BINDINGS,
@@ -112,6 +116,7 @@ pub(super) const RECUR_PROJECT: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: true,
     shuffles: false,
+    matrices: false,
     stores: true,
     rules: Rules::None,
     bindings: &[
@@ -134,6 +139,7 @@ pub(super) const RECUR_RESIDENT: KernelSpec = KernelSpec {
     takes_cell: true,
     takes_rows: true,
     shuffles: false,
+    matrices: false,
     stores: true,
     rules: Rules::Either,
     bindings: &[
@@ -159,6 +165,7 @@ pub(super) const RECUR_TILE: KernelSpec = KernelSpec {
     takes_cell: true,
     takes_rows: true,
     shuffles: true,
+    matrices: false,
     stores: true,
     rules: Rules::Either,
     bindings: RECUR_STEP_BINDINGS,
@@ -238,8 +245,32 @@ pub(super) const RECUR_GRID: KernelSpec = KernelSpec {
         ("exchange", ReadWrite),
     ],
     overrides: &["WG_X", "WG_Y", "PART_TILES", "SPINS"],
-    consts: &[("SHARES", 2), ("SLICES", 8)],
+    consts: &[("SHARES", 2), ("SLICES", 8), ("LOOKS", 8)],
     ..RECUR_STEP
+};
+
+/// Invocations of a workgroup: those of four subgroups.
+const MATRIX_CONSTS: &[(&str, u32)] = &[("THREADS", 4)];
+
+pub(super) const RECUR_MATRIX: KernelSpec = KernelSpec {
+    name: "recur_matrix",
+    wgsl: include_str!("../../shaders/recur_matrix.wgsl"),
+    libs: &[ACTIVATION, ADVANCE, INDEX, RECUR],
+    takes_rows: false,
+    matrices: true,
+    overrides: &[],
+    consts: MATRIX_CONSTS,
+    ..RECUR_STEP
+};
+
+pub(super) const GEMM_MATRIX: KernelSpec = KernelSpec {
+    name: "gemm_matrix",
+    wgsl: include_str!("../../shaders/gemm_matrix.wgsl"),
+    takes_rows: false,
+    matrices: true,
+    overrides: &["MODE", "GATHER"],
+    consts: MATRIX_CONSTS,
+    ..GEMM
 };
 
 const TILE_CONSTS: &[(&str, u32)] =
@@ -253,6 +284,7 @@ pub(super) const NORM_ROWS: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: false,
     shuffles: false,
+    matrices: false,
     stores: false,
     rules: Rules::None,
     bindings: &[("norm", Uniform), ("scales", Read), ("lengths", Read), ("gates_x", ReadWrite)],
@@ -268,6 +300,7 @@ pub(super) const RECUR_NORM: KernelSpec = KernelSpec {
     takes_cell: true,
     takes_rows: true,
     shuffles: false,
+    matrices: false,
     stores: true,
     rules: Rules::Custom,
     bindings: RECUR_STEP_BINDINGS,
@@ -283,6 +316,7 @@ pub(super) const FINAL_STATES: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: false,
     shuffles: false,
+    matrices: false,
     stores: false,
     rules: Rules::None,
     bindings: &[
@@ -304,6 +338,7 @@ pub(super) const ACTIVATE: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: false,
     shuffles: false,
+    matrices: false,
     stores: false,
     rules: Rules::None,
     bindings: &[("shape", Uniform), ("values", ReadWrite)],
@@ -344,6 +379,7 @@ pub(super) const COPY_ROWS: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: false,
     shuffles: false,
+    matrices: false,
     stores: false,
     rules: Rules::None,
     bindings: &[("rows", Uniform), ("source", Read), ("lengths", Read), ("target_rows", ReadWrite)],
@@ -359,6 +395,7 @@ pub(super) const LOOP_CANARY: KernelSpec = KernelSpec {
     takes_cell: false,
     takes_rows: false,
     shuffles: false,
+    matrices: false,
     stores: false,
     rules: Rules::None,
     bindings: &[("canary", Uniform), ("reached", ReadWrite)],

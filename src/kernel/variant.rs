@@ -8,6 +8,9 @@ const FUNCTION: &str = include_str!("../../shaders/lib/function.wgsl");
 const CUSTOM: &str = include_str!("../../shaders/lib/custom.wgsl");
 const TILE_PRODUCT: &str = include_str!("../../shaders/lib/tile_product.wgsl");
 const TOGETHER: &str = include_str!("../../shaders/lib/together.wgsl");
+const MATRIX_ENABLE: &str = include_str!("../../shaders/lib/matrix_enable.wgsl");
+const MATRIX: &str = include_str!("../../shaders/lib/matrix.wgsl");
+const MATRIX_EMULATED: &str = include_str!("../../shaders/lib/matrix_emulated.wgsl");
 const ALONE: &str = include_str!("../../shaders/lib/alone.wgsl");
 
 /// Returns the WGSL of a cell, or `None` for a cell that has a driver of its own.
@@ -87,13 +90,15 @@ pub struct Variant {
 impl Variant {
     /// Names a kernel without cell, rows and overrides.
     pub fn of(kernel: Kernel) -> Self {
-        let consts = kernel.spec().consts.to_vec();
+        let spec = kernel.spec();
+        let consts = spec.consts.to_vec();
         Self {
             kernel,
             cell: None,
             rows: None,
             custom: false,
-            precision: Precision::F32,
+            // Matrices are multiplied in f16 alone.
+            precision: if spec.matrices { Precision::F16 } else { Precision::F32 },
             overrides: Vec::new(),
             consts,
         }
@@ -109,6 +114,11 @@ impl Variant {
         self.kernel.spec().shuffles || self.size("LANES").is_some_and(|lanes| lanes > 1)
     }
 
+    /// Tells whether it multiplies with the device's cooperative matrices: its subgroups have lanes.
+    pub fn has_matrices(&self) -> bool {
+        self.kernel.spec().matrices && self.size("THREADS").is_some_and(|threads| threads > 4)
+    }
+
     /// Lists the names of every override that the source declares.
     pub fn override_names(&self) -> Vec<&'static str> {
         let spec = self.kernel.spec();
@@ -122,7 +132,9 @@ impl Variant {
     /// Joins the WGSL: driver first, then cell, rows, rules and libraries.
     pub fn source(&self) -> String {
         let spec = self.kernel.spec();
-        let mut parts = vec![spec.wgsl];
+        // Directives come before anything else.
+        let mut parts = if self.has_matrices() { vec![MATRIX_ENABLE] } else { Vec::new() };
+        parts.push(spec.wgsl);
         parts.extend(self.cell.and_then(cell_wgsl));
         parts.extend(self.rows.map(RowTile::wgsl));
         if self.shuffles() {
@@ -133,6 +145,9 @@ impl Variant {
         }
         if spec.stores {
             parts.push(self.precision.wgsl());
+        }
+        if spec.matrices {
+            parts.push(if self.has_matrices() { MATRIX } else { MATRIX_EMULATED });
         }
         match (spec.rules, self.custom) {
             (Rules::Either, false) => parts.push(OWN),
@@ -157,6 +172,8 @@ impl Variant {
         match name {
             "GATES" => Some(self.cell.map_or(1, |cell| u32::try_from(cell.gates()).unwrap_or(0))),
             "ROWS" => self.rows.map(RowTile::rows),
+            // Tiles of sixteen columns in a block of 64.
+            "TILES" => Some(4),
             _ => self.consts.iter().find(|(n, _)| *n == name).map(|(_, value)| *value),
         }
     }

@@ -29,6 +29,8 @@ pub struct DeviceCaps {
     pub loop_limit: Option<u32>,
     /// Workgroups of a dispatch that were seen to run side by side, where that was asked; else 0.
     pub side_by_side: u32,
+    /// Invocations of a workgroup of kernels with cooperative matrices, four subgroups, where they may be used.
+    pub matrix_threads: Option<u32>,
     /// Floating-point operations after which a submit is ended, so that no watchdog fires.
     pub flops_per_submit: u64,
     /// Whether the output layer and what follows it are one kernel; `None` leaves it to the prediction.
@@ -55,6 +57,7 @@ impl DeviceCaps {
             is_software: false,
             loop_limit: None,
             side_by_side: 0,
+            matrix_threads: None,
             flops_per_submit: HARDWARE_FLOPS_PER_SUBMIT,
             fuse_output: None,
             constants: Constants::for_discrete(),

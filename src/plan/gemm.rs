@@ -2,6 +2,7 @@
 //!
 //! | kernel | where |
 //! |---|---|
+//! | `gemm_matrix` | where cooperative matrices are allowed, in f16, for such products |
 //! | `gemm_block` | hardware, for products that fill half of a block of 128 rows and 64 columns |
 //! | `gemm_tile` | software adapters with subgroups, beside drivers that compile as long |
 //! | `gemm` | everything else: few rows or columns, and software adapters otherwise |
@@ -56,6 +57,12 @@ impl Builder<'_> {
 
     fn gemm_shape(&self, block: &Gemm, rows: u32, beside: Strategy) -> Shape {
         let fills = 2 * rows >= BLOCK_ROWS && 2 * block.columns4 >= BLOCK_WIDTH4;
+        let precision = self.plan.request.precision;
+        if let (Some(threads), true) = (matrix::multiplies(precision, self.caps), fills) {
+            let mut variant = Variant::of(Kernel::GemmMatrix);
+            variant.consts = vec![("THREADS", threads)];
+            return Shape { variant, per_group: matrix::BLOCK, width4: matrix::BLOCK / 4 };
+        }
         if !self.caps.is_software && fills {
             let variant = Variant::of(Kernel::GemmBlock);
             return Shape { variant, per_group: BLOCK_ROWS, width4: BLOCK_WIDTH4 };

@@ -5,7 +5,7 @@
 //! of [`Plan::gives_up`] says after a run whether they did.
 
 use super::builder::{Builder, axis, narrow};
-use super::layer::recurrent;
+use super::layer::{Chunk, recurrent};
 use super::split::{part_tiles, power_below};
 use super::strategy::{LayerChoice, padded4, plain_pointwise, tile_for};
 use super::*;
@@ -15,10 +15,12 @@ use crate::kernel::uniforms::{Clear, Recur};
 const MOST_WEIGHTS: u32 = 96;
 /// Words ahead of the states in the exchange, one of which says that a workgroup gave up.
 const HEADER_WORDS: u64 = 4;
-/// Looks at a missing word in one dispatch, about a microsecond each.
-const SPINS: u32 = 1 << 19;
+/// Looks at a missing word in one turn.
+const LOOKS: u32 = 8;
+/// Turns in one dispatch; a look takes about a microsecond, so that giving up takes half a second.
+const SPINS: u32 = 1 << 16;
 /// The same where the driver ends loops early.
-const FEW_SPINS: u32 = 20_000;
+const FEW_SPINS: u32 = 30_000;
 
 /// Sizes of a loop over the whole device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,15 +101,8 @@ impl Builder<'_> {
 
     /// The time loop of a chunk: the exchange is cleared, then all steps are one dispatch, or a few where the
     /// driver ends loops early.
-    pub(super) fn grid(
-        &mut self,
-        index: usize,
-        spec: &LayerSpec,
-        choice: &LayerChoice,
-        recur: Recur,
-        (gates, y): (usize, usize),
-        buffers: &LayerBuffers,
-    ) -> Result<()> {
+    pub(super) fn grid(&mut self, chunk: Chunk<'_>) -> Result<()> {
+        let Chunk { spec, choice, recur, mut slots, .. } = chunk;
         let (Some(shape), Some(exchange)) = (choice.grid, self.plan.gives_up) else {
             return Err(Error::unsupported("strategy: expected the sizes of its grid, got none"));
         };
@@ -115,11 +110,10 @@ impl Builder<'_> {
         let gate_count = to_u32(spec.cell.gates())?;
         let spins = if self.caps.loop_limit.is_some() { FEW_SPINS } else { SPINS };
         let mut variant = recurrent(Kernel::RecurGrid, spec, choice);
-        variant.consts = vec![("SHARES", shape.shares), ("SLICES", slices)];
+        variant.consts = vec![("SHARES", shape.shares), ("SLICES", slices), ("LOOKS", LOOKS)];
         let tiles = part_tiles([x, slices], gate_count);
         variant.overrides =
             vec![("WG_X", x), ("WG_Y", slices), ("PART_TILES", tiles), ("SPINS", spins)];
-        let mut slots = self.recur_slots(index, (gates, y), buffers);
         // No options, no parameters.
         slots.pop();
         slots.push(Slot::Buffer(exchange));

@@ -11,10 +11,17 @@ use crate::kernel::uniforms::{Gemm, NormRows, Recur};
 const GATES_BUDGET: u64 = 64 << 20;
 /// Bytes of the per-step uniform buffer.
 const STEP_UNIFORM_BUDGET: u64 = 4 << 20;
-/// Loop iterations of one dispatch on drivers that end loops early, with a margin.
-const LOOP_MARGIN: u32 = 5_000;
-/// Work of one resident workgroup in one dispatch on hardware: half a second at 20 GFLOP/s a core.
-const RESIDENT_FLOPS: u64 = 10_000_000_000;
+
+/// A chunk of time steps of a layer, for the driver that runs it.
+pub(super) struct Chunk<'a> {
+    /// Of the layer.
+    pub(super) index: usize,
+    pub(super) spec: &'a LayerSpec,
+    pub(super) choice: &'a LayerChoice,
+    pub(super) recur: Recur,
+    /// What every recurrent driver binds.
+    pub(super) slots: Vec<Slot>,
+}
 
 impl Builder<'_> {
     /// Bytes of gates_x that one time step of a layer needs.
@@ -99,20 +106,14 @@ impl Builder<'_> {
                 gate_steps: count,
                 ..Recur::default()
             };
+            let slots = self.recur_slots(index, (gates, y), &buffers);
+            let chunk = Chunk { index, spec, choice: &choice, recur, slots };
             match choice.strategy {
-                Strategy::StepTile | Strategy::ResidentTile => {
-                    self.tile(index, spec, &choice, recur, (gates, y), &buffers)?
-                }
-                Strategy::Resident => {
-                    self.resident(index, spec, &choice, recur, (gates, y), &buffers)?
-                }
-                Strategy::Stationary => {
-                    self.stationary(index, spec, &choice, recur, (gates, y), &buffers)?
-                }
-                Strategy::GridPersistent => {
-                    self.grid(index, spec, &choice, recur, (gates, y), &buffers)?
-                }
-                _ => self.per_step(index, spec, &choice, recur, (gates, y), &buffers)?,
+                Strategy::StepTile | Strategy::ResidentTile => self.tile(chunk)?,
+                Strategy::Resident => self.resident(chunk)?,
+                Strategy::Stationary => self.stationary(chunk)?,
+                Strategy::GridPersistent => self.grid(chunk)?,
+                _ => self.per_step(chunk, (buffers.cells, y))?,
             }
             let flops = step_flops(spec, self.batch).saturating_mul(u64::from(count));
             self.plan.ops.push(Op::MaySubmit { first, flops });
@@ -202,192 +203,8 @@ impl Builder<'_> {
         let slots = vec![a, weight, bias, lengths, tokens, c];
         self.gemm(block, slots, Mode { mode: 0, gathers: is_gather }, z, beside)
     }
-
-    /// Loop iterations that a dispatch may run, margin left out.
-    pub(super) fn loops_left(&self) -> u64 {
-        self.caps.loop_limit.map_or(u64::MAX, |limit| u64::from(limit.saturating_sub(LOOP_MARGIN)))
-    }
-
-    pub(super) fn check_loops(&self, what: &str, iterations: u64) -> Result<()> {
-        match self.caps.loop_limit {
-            Some(limit) if iterations + u64::from(LOOP_MARGIN) > u64::from(limit) => {
-                Err(Error::limit(format!(
-                    "{what}: expected at most {} loop iterations, which is what this driver runs, \
-                     got {iterations}",
-                    limit.saturating_sub(LOOP_MARGIN)
-                )))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn per_step(
-        &mut self,
-        index: usize,
-        spec: &LayerSpec,
-        choice: &LayerChoice,
-        recur: Recur,
-        (gates, y): (usize, usize),
-        buffers: &LayerBuffers,
-    ) -> Result<()> {
-        let inner = u64::from(recur.state4.max(recur.units4));
-        self.check_loops("recurrent step", inner * (1 + axis(spec.cell.gates())))?;
-        let slots = self.recur_slots(index, (gates, y), buffers);
-        let [x, wg_y] = choice.workgroup;
-        let z = recur.directions;
-        let grid = |width4: u32| Grid::StepRows {
-            x_z: [ceil_div(width4, x), z],
-            per_group: choice.tile_rows(),
-        };
-        let variant = |kernel: Kernel, cell: Option<Cell>| {
-            let mut variant = Variant::of(kernel);
-            variant.cell = cell;
-            variant.rows = Some(choice.rows);
-            variant.overrides = vec![("WG_X", x), ("WG_Y", wg_y)];
-            set_rules(&mut variant, spec);
-            variant
-        };
-        let mut calls = Vec::new();
-        if spec.options.layer_norm.is_some() {
-            let cell = Some(spec.cell);
-            let loops = u64::from(recur.units4) * (3 + 2 * axis(spec.cell.gates())) / 32 + 64;
-            self.check_loops("layer normalisation", loops)?;
-            let call = self.call(variant(Kernel::NormProduct, cell), slots.clone(), &recur)?;
-            calls.push((call, grid(recur.units4)));
-            let call = self.call(variant(Kernel::NormUpdate, cell), slots, &recur)?;
-            calls.push((call, Grid::StepRows { x_z: [1, z], per_group: 1 }));
-        } else if spec.cell == Cell::GruResetBefore {
-            for kernel in [Kernel::ResetBeforeGates, Kernel::ResetBeforeCandidate] {
-                let call = self.call(variant(kernel, None), slots.clone(), &recur)?;
-                calls.push((call, grid(recur.units4)));
-            }
-        } else if choice.strategy == Strategy::StepSplit {
-            let mut step = variant(Kernel::RecurSplit, Some(spec.cell));
-            let tiles = split::part_tiles(choice.workgroup, to_u32(spec.cell.gates())?);
-            step.overrides.push(("PART_TILES", tiles));
-            let call = self.call(step, slots, &recur)?;
-            calls.push((call, grid(recur.units4)));
-        } else {
-            let mut step = variant(Kernel::RecurStep, Some(spec.cell));
-            step.overrides.push(("PROJECTED", u32::from(spec.proj_size > 0)));
-            let call = self.call(step, slots, &recur)?;
-            calls.push((call, grid(recur.units4)));
-        }
-        if spec.proj_size > 0 {
-            let slots = vec![
-                Slot::Weight(WeightId::Projection(index)),
-                Slot::Buffer(self.plan.lengths),
-                Slot::Buffer(buffers.cells),
-                Slot::Buffer(y),
-            ];
-            let call = self.call(variant(Kernel::RecurProject, None), slots, &recur)?;
-            calls.push((call, grid(recur.state4)));
-        }
-        self.plan.ops.push(Op::Steps {
-            calls,
-            first: recur.first_step,
-            count: recur.step_count,
-            lag: 0,
-        });
-        Ok(())
-    }
-
-    fn resident(
-        &mut self,
-        index: usize,
-        spec: &LayerSpec,
-        choice: &LayerChoice,
-        recur: Recur,
-        (gates, y): (usize, usize),
-        buffers: &LayerBuffers,
-    ) -> Result<()> {
-        let most = self.resident_steps(spec, choice, &recur)?;
-        let mut variant = recurrent(Kernel::RecurResident, spec, choice);
-        let [x, wg_y] = choice.workgroup;
-        let state_vecs = 2 * choice.tile_rows() * recur.state4;
-        variant.overrides = vec![("WG_X", x), ("WG_Y", wg_y), ("STATE_VECS", state_vecs)];
-        set_rules(&mut variant, spec);
-        let slots = self.recur_slots(index, (gates, y), buffers);
-        self.loop_dispatches(&variant, &slots, recur, (most, choice.tile_rows()))
-    }
-
-    /// The tile driver, step by step or resident.
-    fn tile(
-        &mut self,
-        index: usize,
-        spec: &LayerSpec,
-        choice: &LayerChoice,
-        recur: Recur,
-        (gates, y): (usize, usize),
-        buffers: &LayerBuffers,
-    ) -> Result<()> {
-        let Some(tile) = choice.tile else {
-            return Err(Error::unsupported("strategy: expected the sizes of its tile, got none"));
-        };
-        let one_step = choice.strategy == Strategy::StepTile;
-        let step_loops = tile.step_loops(spec, choice.rows)? + u64::from(choice.tile_rows());
-        self.check_loops("tile step", step_loops)?;
-        let mut variant = recurrent(Kernel::RecurTile, spec, choice);
-        variant.consts = tile.consts();
-        set_rules(&mut variant, spec);
-        let slots = self.recur_slots(index, (gates, y), buffers);
-        let (z, per_group) = (recur.directions, choice.tile_rows());
-        if one_step {
-            // Every dispatch runs one step from the uniform's on.
-            let call = self.call(variant, slots, &Recur { step_count: 1, ..recur })?;
-            let y = ceil_div(recur.units4, tile.width4());
-            let grid = Grid::StepTiles { y_z: [y, z], per_group };
-            let (first, count) = (recur.first_step, recur.step_count);
-            self.plan.ops.push(Op::Steps { calls: vec![(call, grid)], first, count, lag: 0 });
-            return Ok(());
-        }
-        let most = self.steps_within(step_loops, spec, choice, recur.step_count)?;
-        self.loop_dispatches(&variant, &slots, recur, (most, per_group))
-    }
-
-    /// The loop with weights in registers.
-    fn stationary(
-        &mut self,
-        index: usize,
-        spec: &LayerSpec,
-        choice: &LayerChoice,
-        recur: Recur,
-        (gates, y): (usize, usize),
-        buffers: &LayerBuffers,
-    ) -> Result<()> {
-        let Some(shape) = choice.stationary else {
-            return Err(Error::unsupported("strategy: expected the sizes of its loop, got none"));
-        };
-        let mut variant = recurrent(Kernel::RecurStationary, spec, choice);
-        variant.consts = shape.consts();
-        set_rules(&mut variant, spec);
-        let slots = self.recur_slots(index, (gates, y), buffers);
-        let step_loops = shape.step_loops(choice.rows, to_u32(spec.cell.gates())?);
-        let most = self.steps_within(step_loops, spec, choice, recur.step_count)?;
-        self.loop_dispatches(&variant, &slots, recur, (most, choice.tile_rows()))
-    }
-
-    /// One dispatch for every `most` steps of a chunk.
-    fn loop_dispatches(
-        &mut self,
-        variant: &Variant,
-        slots: &[Slot],
-        recur: Recur,
-        (most, per_group): (u32, u32),
-    ) -> Result<()> {
-        let (end, mut first) = (recur.first_step + recur.step_count, recur.first_step);
-        while first < end {
-            let count = most.min(end - first);
-            let block = Recur { first_step: first, step_count: count, ..recur };
-            let call = self.call(variant.clone(), slots.to_vec(), &block)?;
-            self.dispatch(call, Grid::Tiles { first, per_group, z: recur.directions })?;
-            first += count;
-        }
-        Ok(())
-    }
-
     /// What every recurrent driver binds, in the order of their table rows.
-    pub(super) fn recur_slots(
+    fn recur_slots(
         &self,
         index: usize,
         (gates, y): (usize, usize),
@@ -437,43 +254,6 @@ impl Builder<'_> {
         self.dispatch(call, Grid::Fixed(groups))
     }
 
-    /// Steps that one resident dispatch may run: the driver's loop limit, and the watchdog.
-    fn resident_steps(&self, spec: &LayerSpec, choice: &LayerChoice, recur: &Recur) -> Result<u32> {
-        let gates = axis(spec.cell.gates());
-        let sweeps = u64::from(ceil_div(recur.units4, choice.workgroup[0]));
-        let rows = u64::from(choice.rows.rows());
-        // Every loop counted as if none were unrolled.
-        let per_step =
-            sweeps * (1 + u64::from(recur.state4) * (1 + gates) + rows * (1 + gates)) + rows + 1;
-        self.steps_within(per_step, spec, choice, recur.step_count)
-    }
-
-    /// Steps that one dispatch of a resident loop may run, when a step takes `per_step` iterations.
-    fn steps_within(
-        &self,
-        per_step: u64,
-        spec: &LayerSpec,
-        choice: &LayerChoice,
-        step_count: u32,
-    ) -> Result<u32> {
-        let gates = axis(spec.cell.gates());
-        let by_loops = match self.caps.loop_limit {
-            None => u64::MAX,
-            Some(_) => {
-                self.check_loops("resident step", per_step)?;
-                self.loops_left() / per_step
-            }
-        };
-        let tile_flops = 2
-            * gates
-            * axis(spec.hidden_size)
-            * axis(spec.hidden_size)
-            * u64::from(choice.tile_rows());
-        let by_work =
-            if self.caps.is_software { u64::MAX } else { RESIDENT_FLOPS / tile_flops.max(1) };
-        narrow(by_loops.min(by_work).clamp(1, u64::from(step_count)))
-    }
-
     fn final_states(&mut self, spec: &LayerSpec, y: usize, buffers: &LayerBuffers) -> Result<()> {
         self.gather_states(spec, Slot::Buffer(y), (buffers.h_0, buffers.h_n), false)
     }
@@ -514,7 +294,7 @@ pub(super) fn recurrent(kernel: Kernel, spec: &LayerSpec, choice: &LayerChoice) 
 }
 
 /// Compiles a cell's options into a variant: functions of both directions, and which are on.
-fn set_rules(variant: &mut Variant, spec: &LayerSpec) {
+pub(super) fn set_rules(variant: &mut Variant, spec: &LayerSpec) {
     let options = &spec.options;
     variant.custom = !options.is_default() && variant.kernel.spec().rules != Rules::None;
     if !variant.custom {

@@ -111,6 +111,9 @@ impl Sizes {
 
 fn load(spec: &LayerSpec, ask: Ask, caps: &DeviceCaps, choice: &LayerChoice) -> Load {
     let sizes = Sizes::new(spec, ask, choice);
+    if choice.strategy == Strategy::StepMatrix {
+        return matrix_load(&sizes, caps);
+    }
     if let Some(grid) = choice.grid {
         return grid_load(&sizes, caps, choice, grid);
     }
@@ -178,6 +181,25 @@ fn stationary_load(sizes: &Sizes, caps: &DeviceCaps, shape: StationaryShape) -> 
         flops: blocks * sizes.rows * BLOCK_FLOPS,
         bytes: VEC * (invocations * inputs * sizes.rows + owned * (sizes.gates + 2.0 + parts)),
         wait: caps.constants.barrier * if shape.slices > 1 { 2.0 } else { 1.0 },
+    }
+}
+
+/// Multiply-adds of cooperative matrices, to those of ordinary instructions: what the data sheets of GPUs with
+/// matrix units say, roughly.
+const MATRIX_RATE: f64 = 8.0;
+
+/// A step with cooperative matrices: blocks of 64 units, tiles of 16 rows.
+fn matrix_load(sizes: &Sizes, caps: &DeviceCaps) -> Load {
+    let groups = (sizes.units4 / 16.0).ceil() * sizes.tiles;
+    let inputs = (sizes.state4 / 4.0).ceil() * 4.0;
+    // A group of inputs: 4 x 64 weights a gate, in f16; 16 rows of h.
+    let brought = groups * inputs * (sizes.gates * 4.0 * 16.0 * sizes.block / 4.0 + 16.0);
+    let owned = sizes.units4 * sizes.tiles * 16.0;
+    Load {
+        groups,
+        flops: groups * inputs * sizes.gates * 16.0 * 16.0 * BLOCK_FLOPS / MATRIX_RATE,
+        bytes: VEC * (brought + owned * sizes.update()),
+        wait: caps.constants.dispatch + inputs / 4.0 * 2.0 * caps.constants.barrier,
     }
 }
 

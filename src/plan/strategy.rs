@@ -8,7 +8,7 @@ use super::predict;
 use super::split;
 use super::stationary::{self, StationaryShape};
 use super::tile::{self, TileShape};
-use super::{ceil_div, grid, to_u32, wave};
+use super::{ceil_div, grid, matrix, to_u32, wave};
 use crate::error::{Error, Result};
 use crate::kernel::{Precision, RowTile};
 use crate::model::LayerSpec;
@@ -39,11 +39,14 @@ pub enum Strategy {
     /// registers. Never picked: it needs [`crate::EngineOptions::grid_persistent`], and a run whose
     /// workgroups did not run side by side is done again without it.
     GridPersistent,
+    /// One dispatch per time step with cooperative matrices, in precision f16. Never picked: it needs
+    /// [`crate::EngineOptions::cooperative_matrix`].
+    StepMatrix,
 }
 
 impl Strategy {
     /// Every strategy that can be asked for.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Auto,
         Self::StepPerDispatch,
         Self::Resident,
@@ -53,6 +56,7 @@ impl Strategy {
         Self::StepSplit,
         Self::Wavefront,
         Self::GridPersistent,
+        Self::StepMatrix,
     ];
 
     /// Every driver that takes no permission: what [`Strategy::Auto`] picks from.
@@ -73,7 +77,14 @@ impl Strategy {
 
     /// Tells whether each time step is a dispatch of its own.
     pub const fn is_step(self) -> bool {
-        matches!(self, Self::StepPerDispatch | Self::StepTile | Self::StepSplit | Self::Wavefront)
+        matches!(
+            self,
+            Self::StepPerDispatch
+                | Self::StepTile
+                | Self::StepSplit
+                | Self::Wavefront
+                | Self::StepMatrix
+        )
     }
 
     /// Returns the strategy of a name.
@@ -93,6 +104,7 @@ impl Strategy {
             Self::StepSplit => "step-split",
             Self::Wavefront => "wavefront",
             Self::GridPersistent => "grid-persistent",
+            Self::StepMatrix => "step-matrix",
         }
     }
 }
@@ -282,6 +294,7 @@ fn shape(
         Strategy::StepSplit => plain_pointwise(spec).and_then(|()| split::layer(spec, batch, caps)),
         Strategy::Wavefront => Err(wave::NEEDS.into()),
         Strategy::GridPersistent => grid::layer(spec, batch, caps),
+        Strategy::StepMatrix => matrix::layer(spec, ask.precision, caps),
     }?;
     let step_seconds = predict::step_seconds(spec, ask, caps, &choice);
     Ok(LayerChoice { step_seconds, ..choice })

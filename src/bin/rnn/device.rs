@@ -2,12 +2,38 @@
 
 use clap::Args;
 use wgpu_rnn::{
-    DeviceChoice, Engine, EngineInfo, EngineOptions, GridPersistent, Precision, Strategy,
+    CooperativeMatrix, DeviceChoice, Engine, EngineInfo, EngineOptions, GridPersistent, Precision,
+    Strategy,
 };
 
 use crate::calibration::{self, Key};
 use crate::failure::{Failure, Result};
 use crate::report::Reporter;
+
+/// What an engine does only when it was asked for by name.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Allowed {
+    /// Workgroups that wait for one another.
+    pub(crate) grid_persistent: bool,
+    /// Cooperative matrices.
+    pub(crate) cooperative_matrix: bool,
+}
+
+impl Allowed {
+    /// What these strategies need.
+    pub(crate) fn by(strategies: &[Strategy]) -> Self {
+        Self {
+            grid_persistent: strategies.contains(&Strategy::GridPersistent),
+            cooperative_matrix: strategies.contains(&Strategy::StepMatrix),
+        }
+    }
+
+    /// The strategies that are allowed.
+    pub(crate) fn strategies(self) -> impl Iterator<Item = Strategy> {
+        let grid = self.grid_persistent.then_some(Strategy::GridPersistent);
+        grid.into_iter().chain(self.cooperative_matrix.then_some(Strategy::StepMatrix))
+    }
+}
 
 /// Options that choose the device.
 #[derive(Args, Debug)]
@@ -24,17 +50,17 @@ impl DeviceArgs {
     /// # Errors
     /// `Device` when there is no such device; usage when `strategy` is given and a CPU is taken.
     pub(crate) fn open(&self, strategy: Strategy, reporter: &Reporter) -> Result<Engine> {
-        self.open_for(strategy, strategy == Strategy::GridPersistent, reporter)
+        self.open_for(strategy, Allowed::by(&[strategy]), reporter)
     }
 
-    /// As [`DeviceArgs::open`], and lets networks run with [`Strategy::GridPersistent`] where the device can.
+    /// As [`DeviceArgs::open`], and lets networks run with what must be allowed, where the device can.
     ///
     /// # Errors
     /// As [`DeviceArgs::open`].
     pub(crate) fn open_for(
         &self,
         strategy: Strategy,
-        grid_persistent: bool,
+        allowed: Allowed,
         reporter: &Reporter,
     ) -> Result<Engine> {
         if is_reference(self) {
@@ -56,10 +82,15 @@ impl DeviceArgs {
                 device,
                 strategy,
                 pipeline_cache,
-                grid_persistent: if grid_persistent {
+                grid_persistent: if allowed.grid_persistent {
                     GridPersistent::Probe
                 } else {
                     GridPersistent::Off
+                },
+                cooperative_matrix: if allowed.cooperative_matrix {
+                    CooperativeMatrix::Use
+                } else {
+                    CooperativeMatrix::Off
                 },
                 ..EngineOptions::default()
             };

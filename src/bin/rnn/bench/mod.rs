@@ -25,7 +25,6 @@ mod workload;
 pub(crate) use self::args::BenchArgs;
 
 use serde_json::Value;
-use wgpu_rnn::Strategy;
 
 use self::args::OutputFormat;
 use self::compare::Comparison;
@@ -35,6 +34,7 @@ use self::sites::Site;
 use self::suites::Suite;
 use self::workload::{Workload, as_f64};
 use crate::data::Draft;
+use crate::device::Allowed;
 use crate::failure::{Failure, Result};
 use crate::report::Reporter;
 use crate::table::{Align, Table};
@@ -53,8 +53,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let old = args.compare.as_deref().map(compare::load).transpose()?;
     let draft = args.html.as_deref().map(Draft::create).transpose()?;
     let mut reporter = Reporter::new(args.quiet);
-    let waits = args.strategies().contains(&Strategy::GridPersistent);
-    let sites = sites::open(&args.device, args.precision.precision, waits, &reporter)?;
+    let allowed = Allowed::by(&args.strategies());
+    let sites = sites::open(&args.device, args.precision.precision, allowed, &reporter)?;
     let build = Build::now(args.suite_name());
     if args.suite == Some(Suite::Calibration) {
         return print(&constants(&sites, args.output)?);

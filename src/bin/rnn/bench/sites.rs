@@ -5,7 +5,7 @@ use wgpu_rnn::{Engine, Precision, Strategy};
 
 use super::calibration;
 use super::record::Device;
-use crate::device::DeviceArgs;
+use crate::device::{Allowed, DeviceArgs};
 use crate::failure::{Failure, Result};
 use crate::report::Reporter;
 
@@ -27,13 +27,13 @@ pub(super) struct Site {
 pub(super) fn open(
     names: &[String],
     precision: Precision,
-    grid_persistent: bool,
+    allowed: Allowed,
     reporter: &Reporter,
 ) -> Result<Vec<Site>> {
     let open = |name: &str| {
         let device = DeviceArgs { device: name.to_owned() };
         // The CPU path says at each workload that it has f32 only.
-        let engine = device.open_for(Strategy::Auto, grid_persistent, reporter)?;
+        let engine = device.open_for(Strategy::Auto, allowed, reporter)?;
         Ok::<_, Failure>(site(engine.with_precision(precision)))
     };
     let mut sites: Vec<Site> = Vec::new();

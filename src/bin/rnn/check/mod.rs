@@ -13,7 +13,7 @@ use wgpu_rnn::{Batch, Engine, Model, Precision, RunOptions, Strategy};
 
 use crate::args::Overrides;
 use crate::data::{Values, Wanted};
-use crate::device::{DeviceArgs, PrecisionArgs, describe};
+use crate::device::{Allowed, DeviceArgs, PrecisionArgs, describe};
 use crate::failure::{Failure, Result};
 use crate::print;
 use crate::report::Reporter;
@@ -73,6 +73,11 @@ pub(crate) struct CheckArgs {
     #[arg(long, conflicts_with = "onnx")]
     grid_persistent: bool,
 
+    /// Run the cases with strategy step-matrix too, and multiply with cooperative matrices in --precision f16;
+    /// on adapters that have them
+    #[arg(long, conflicts_with = "onnx")]
+    cooperative_matrix: bool,
+
     /// List the names of the cases and run nothing
     #[arg(long)]
     list: bool,
@@ -116,7 +121,11 @@ pub(crate) fn run(args: &CheckArgs) -> Result<()> {
         return print_names(&names.collect::<Vec<_>>(), args.json);
     }
     let mut reporter = Reporter::new(args.quiet);
-    let engine = args.device.open_for(Strategy::Auto, args.grid_persistent, &reporter)?;
+    let allowed = Allowed {
+        grid_persistent: args.grid_persistent,
+        cooperative_matrix: args.cooperative_matrix,
+    };
+    let engine = args.device.open_for(Strategy::Auto, allowed, &reporter)?;
     let engine = args.precision.apply(engine)?;
     reporter.start(Some(list.len()));
     let mut reports = Vec::new();
@@ -129,7 +138,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<()> {
     for (index, case) in list.iter().enumerate() {
         let index = if args.filter.is_some() { 0 } else { index };
         let mut strategies = drivers(&engine, index);
-        strategies.extend(args.grid_persistent.then_some(Strategy::GridPersistent));
+        strategies.extend(allowed.strategies());
         reports.extend(pollster::block_on(run_case(&engine, case, &strategies))?);
         reporter.advance(case.batch.batch_size(), case.batch.total_steps());
     }

@@ -79,7 +79,7 @@ pub(crate) struct RunArgs {
     /// How the time loop runs on a GPU
     #[arg(long, default_value = "auto", value_parser = parse_strategy,
         value_name = "auto|step|resident|step-tile|resident-tile|stationary|step-split|wavefront|\
-grid-persistent")]
+grid-persistent|step-matrix")]
     strategy: Strategy,
 
     /// Measure the two best strategies on each shape of batch, use the faster one, and keep that for
