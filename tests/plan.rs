@@ -16,7 +16,15 @@ fn network(cell: Cell, input: usize, hidden: usize) -> NetworkSpec {
 }
 
 fn request(batch: usize, steps: usize, strategy: Strategy) -> PlanRequest {
-    PlanRequest { batch, steps, strategy, precision: Precision::F32, external: None, top: None }
+    PlanRequest {
+        batch,
+        steps,
+        strategy,
+        precision: Precision::F32,
+        external: None,
+        top: None,
+        train: None,
+    }
 }
 
 fn full(batch: usize, steps: u32) -> RunShape {

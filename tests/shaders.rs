@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use wgpu_rnn::cell::Cell;
+use wgpu_rnn::kernel::train::Stage;
 use wgpu_rnn::kernel::uniforms::{
-    Activate, Block, Calibrate, Canary, Clear, CopyRows, Gemm, GridCanary, NormRows, Recur, Step,
+    Activate, Back, Block, Calibrate, Canary, Clear, CopyRows, Gemm, GridCanary, LossShape, Norm,
+    NormRows, Optimize, Recur, Squares, Step, Sum, SumLoss,
 };
 use wgpu_rnn::kernel::{Access, Kernel, Precision, RowTile, Rules, Variant, cell_wgsl};
 use wgpu_rnn::wgpu::naga;
@@ -172,10 +174,21 @@ fn uniform_blocks_equal_their_rust_structs() {
             match (*binding, access) {
                 ("recur", Access::Uniform) => check_block::<Recur>(kernel, binding),
                 ("gemm", Access::Uniform) => check_block::<Gemm>(kernel, binding),
+                ("norm", Access::Uniform) if kernel == Kernel::Train(Stage::Norm) => {
+                    check_block::<Norm>(kernel, binding)
+                }
+                ("shape", Access::Uniform) if kernel == Kernel::Train(Stage::Loss) => {
+                    check_block::<LossShape>(kernel, binding)
+                }
                 ("shape", Access::Uniform) => check_block::<Activate>(kernel, binding),
                 ("norm", Access::Uniform) => check_block::<NormRows>(kernel, binding),
                 ("rows", Access::Uniform) => check_block::<CopyRows>(kernel, binding),
                 ("canary", Access::Uniform) => check_block::<Canary>(kernel, binding),
+                ("back", Access::Uniform) => check_block::<Back>(kernel, binding),
+                ("sum_loss", Access::Uniform) => check_block::<SumLoss>(kernel, binding),
+                ("sum", Access::Uniform) => check_block::<Sum>(kernel, binding),
+                ("squares", Access::Uniform) => check_block::<Squares>(kernel, binding),
+                ("optimize", Access::Uniform) => check_block::<Optimize>(kernel, binding),
                 ("clear", Access::Uniform) => check_block::<Clear>(kernel, binding),
                 ("grid", Access::Uniform) => check_block::<GridCanary>(kernel, binding),
                 ("calibrate", Access::Uniform) => check_block::<Calibrate>(kernel, binding),

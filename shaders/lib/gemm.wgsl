@@ -5,6 +5,7 @@
 //   1  natural order:    m = (t, b) of a chunk; rows past their end skipped
 //   2  last valid step:  m = b, read at t = len − 1; empty rows skipped
 //   3  final states:     m = b, read at row b; empty rows skipped
+//   4  as it lies:       m = (s, b) of a chunk, read at row (d, m); rows past their end skipped
 // With GATHER the row of `a` is the one that the token at (t, b) names; a token outside the table
 // gives NaN. Needs: lib/index. Rust twin of the block: src/kernel/uniforms.rs.
 
@@ -47,6 +48,12 @@ fn step_of(m: u32, d: u32) -> u32 {
 }
 
 fn place_of(m: u32, d: u32) -> Place {
+    if (MODE == 4u) {
+        if (gemm.first_step + m / gemm.batch >= lengths[m % gemm.batch]) {
+            return Place(0u, MISSING);
+        }
+        return Place((d * gemm.step_count * gemm.batch + m) * gemm.inner4, KNOWN);
+    }
     let t = step_of(m, d);
     if (t == 0xffffffffu) {
         return Place(0u, MISSING);

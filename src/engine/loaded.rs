@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Staging, Wait, Weights, Workspace, count};
 use crate::kernel::Precision;
 use crate::model::Model;
-use crate::plan::{NetworkSpec, Plan, PlanRequest, Strategy, steps_capacity};
+use crate::plan::{NetworkSpec, Plan, PlanRequest, Strategy, parameters, steps_capacity};
 
 /// Plans kept; one is a few kilobytes.
 const KEPT_PLANS: usize = 64;
@@ -64,6 +64,10 @@ impl LoadedModel {
             None => Packed::Cpu(CpuModel::new(model)),
             Some(gpu) => Packed::Gpu(Weights::upload(gpu, model, engine.shared.wishes.precision)?),
         };
+        Ok(Self::with(engine, model, packed))
+    }
+
+    fn with(engine: Engine, model: &Model, packed: Packed) -> Self {
         let inner = Loaded {
             network: NetworkSpec::from(model),
             engine,
@@ -76,7 +80,21 @@ impl LoadedModel {
             kept: AtomicUsize::new(KEPT_WORKSPACES),
             staging: Staging::default(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Packs a network with what training keeps beside its weights.
+    pub(super) fn for_training(engine: Engine, model: &Model) -> Result<Self> {
+        let Some(gpu) = engine.gpu() else {
+            return Err(Error::unsupported(format!(
+                "training: expected a GPU, got the CPU path ({}; name a software adapter to use it)",
+                engine.info().reason
+            )));
+        };
+        let precision = engine.shared.wishes.precision;
+        let mut weights = Weights::upload(gpu, model, precision)?;
+        weights.prepare_training(gpu, &parameters(&NetworkSpec::from(model)))?;
+        Ok(Self::with(engine.clone(), model, Packed::Gpu(weights)))
     }
 
     pub(super) fn inner(&self) -> &Arc<Loaded> {
@@ -168,7 +186,7 @@ impl Loaded {
         if strategy == Strategy::GridPersistent && self.gave_up.load(Ordering::Relaxed) {
             strategy = Strategy::Auto;
         }
-        PlanRequest { batch, steps, strategy, precision, external, top: None }
+        PlanRequest { batch, steps, strategy, precision, external, top: None, train: None }
     }
 
     /// Leaves [`Strategy::GridPersistent`] to [`Strategy::Auto`] from now on: its workgroups do not run side

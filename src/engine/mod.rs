@@ -13,6 +13,7 @@ mod results;
 mod run;
 mod session;
 mod stream;
+mod train;
 mod upload;
 
 pub use crate::gpu::{
@@ -24,6 +25,7 @@ pub use autotune::Tuning;
 pub use loaded::LoadedModel;
 pub use session::{Session, SessionOptions};
 pub use stream::{Stream, StreamOptions};
+pub use train::{Gradients, Progress, Trainer, TrainerOptions};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -101,7 +101,7 @@ impl Flight {
             reading.stamps && gpu.scoped("stamps", || Ok(transfers.has_stamps(gpu)))?;
         let layout = ReadLayout::new(&plan, &part, reading);
         let index = gpu.scoped("run", || {
-            let copies = upload::fill(loaded, gpu, &workspace, batch, &part, initial)?;
+            let copies = upload::fill(loaded, gpu, &workspace, batch, &part, initial, &[])?;
             let index = submit(loaded, gpu, &workspace, &part, &copies, reading, &layout)?;
             let transfers = transfers_of(&mut workspace)?;
             transfers.upload.reclaim();

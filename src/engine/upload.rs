@@ -22,7 +22,7 @@ pub(super) struct Copy {
     bytes: usize,
 }
 
-/// Fills the upload buffer and tells what is to be copied.
+/// Fills the upload buffer, `more` buffers of the plan included, and tells what is to be copied.
 ///
 /// # Errors
 /// `Device` when the buffer is not mapped.
@@ -33,6 +33,7 @@ pub(super) fn fill(
     batch: &Batch,
     part: &Part,
     initial: Option<&States>,
+    more: &[(usize, Vec<u8>)],
 ) -> Result<Vec<Copy>> {
     let missing = || Error::device("upload: expected a plan without a caller's buffers");
     let transfers = workspace.transfers.as_ref().ok_or_else(missing)?;
@@ -42,6 +43,9 @@ pub(super) fn fill(
         writer.batch(loaded, batch, part);
         if let Some(states) = initial {
             writer.states(states);
+        }
+        for (buffer, bytes) in more {
+            writer.region(*buffer, bytes.len(), |mut region| region.copy_from_slice(bytes));
         }
     })?;
     Ok(copies)

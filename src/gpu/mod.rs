@@ -18,6 +18,7 @@ mod pipelines;
 mod readback;
 mod shader;
 mod stamps;
+pub(crate) mod unpack;
 mod upload;
 mod weights;
 mod workspace;
@@ -30,7 +31,7 @@ pub use kept::PipelineCache;
 pub use options::{AdapterReport, CooperativeMatrix, DeviceChoice, EngineOptions, GridPersistent};
 
 pub(crate) use encode::{Recording, encode};
-pub(crate) use readback::{Readback, Staging, Wait, read_back};
+pub(crate) use readback::{Readback, Staging, Wait, poll, read_back};
 pub(crate) use stamps::{STAMP_BYTES, Span};
 pub(crate) use weights::Weights;
 pub(crate) use workspace::{External, Transfers, Workspace};

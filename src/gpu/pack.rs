@@ -30,7 +30,7 @@ impl Columns {
     }
 
     /// Returns the padded place of tight column `k`.
-    const fn place(self, k: usize) -> usize {
+    pub(super) const fn place(self, k: usize) -> usize {
         (k / self.width) * padded(self.width) + k % self.width
     }
 }

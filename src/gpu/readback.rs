@@ -118,7 +118,7 @@ fn take<T: bytemuck::Pod>(gpu: &Gpu, buffer: &wgpu::Buffer, bytes: u64) -> Resul
 
 /// Waits until submission `index` is done; by then its map requests have been answered.
 #[cfg(not(target_arch = "wasm32"))]
-async fn poll(gpu: &Gpu, index: wgpu::SubmissionIndex, wait: Wait) -> Result<()> {
+pub(crate) async fn poll(gpu: &Gpu, index: wgpu::SubmissionIndex, wait: Wait) -> Result<()> {
     if wait == Wait::Blocking {
         return poll_rounds(gpu, index);
     }

@@ -8,7 +8,9 @@ use super::pack::{self, Columns};
 use crate::error::{Error, Result};
 use crate::kernel::Precision;
 use crate::model::{DirectionWeights, Input, Layer, LayerSpec, Model};
-use crate::plan::{PART_ALIGN, WeightId, joins, padded, stacks};
+use crate::plan::{
+    PART_ALIGN, PARTS_OF_A_NORM, Parameter, TrainBuffer, WeightId, joins, padded, stacks,
+};
 use crate::tensor::Tensor;
 
 /// Buffers by what they hold.
@@ -17,6 +19,8 @@ use crate::tensor::Tensor;
 #[derive(Debug)]
 pub(crate) struct Weights {
     parts: HashMap<WeightId, Part>,
+    /// What training keeps beside them.
+    training: HashMap<TrainBuffer, wgpu::Buffer>,
 }
 
 /// Where a weight lies.
@@ -71,7 +75,39 @@ impl Weights {
             }
             Ok(())
         })?;
-        Ok(Self { parts: upload.parts })
+        Ok(Self { parts: upload.parts, training: HashMap::new() })
+    }
+
+    /// Makes the buffers of training: gradients, the moments that an optimizer keeps, its numbers.
+    ///
+    /// # Errors
+    /// `Device` when memory runs out.
+    pub(crate) fn prepare_training(&mut self, gpu: &Gpu, parameters: &[Parameter]) -> Result<()> {
+        let usage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::COPY_SRC
+            | wgpu::BufferUsages::COPY_DST;
+        let parts = parameters.len() as u64 * u64::from(PARTS_OF_A_NORM);
+        let fixed = [
+            (TrainBuffer::Hyper, 64),
+            (TrainBuffer::Progress, 32),
+            (TrainBuffer::Squares, parts * 4),
+        ];
+        let own = parameters.iter().flat_map(|Parameter { id, bytes, .. }| {
+            [TrainBuffer::Gradient(*id), TrainBuffer::First(*id), TrainBuffer::Second(*id)]
+                .map(|buffer| (buffer, *bytes))
+        });
+        let all: Vec<_> = fixed.into_iter().chain(own).collect();
+        gpu.scoped("training", || {
+            for (id, bytes) in all {
+                self.training.insert(id, gpu.buffer(&format!("{id:?}"), bytes, usage));
+            }
+            Ok(())
+        })
+    }
+
+    /// Returns a buffer of training.
+    pub(crate) fn training(&self, id: TrainBuffer) -> Option<&wgpu::Buffer> {
+        self.training.get(&id)
     }
 
     /// Returns the buffer of a weight.
@@ -213,8 +249,11 @@ impl Upload<'_> {
             self.waiting.insert(id, values);
             return Ok(());
         }
-        let buffer =
-            self.gpu.buffer_with(&format!("{id:?}"), bytes, wgpu::BufferUsages::STORAGE)?;
+        // Training reads its results back from here and continues from a checkpoint.
+        let usage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::COPY_SRC
+            | wgpu::BufferUsages::COPY_DST;
+        let buffer = self.gpu.buffer_with(&format!("{id:?}"), bytes, usage)?;
         let bytes = buffer.size();
         self.parts.insert(id, Part { buffer, at: 0, bytes });
         Ok(())

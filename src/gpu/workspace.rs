@@ -169,6 +169,7 @@ impl Workspace {
                 let part = weights.get(id)?;
                 Some(window(&part.buffer, part.at, part.bytes))
             }
+            Slot::Train(id) => weights.training(id).map(wgpu::Buffer::as_entire_binding),
             Slot::ExternalInput => external.map(|e| part(e.input)),
             Slot::ExternalOutput => external.map(|e| part(e.output)),
         })

@@ -8,6 +8,7 @@ pub mod calibrate;
 mod expand;
 mod precision;
 mod table;
+pub mod train;
 pub mod uniforms;
 mod variant;
 
@@ -130,11 +131,13 @@ pub enum Kernel {
     GridCanary,
     /// A measurement of [`crate::Engine::calibrate`].
     Calibrate(calibrate::Probe),
+    /// A kernel of training.
+    Train(train::Stage),
 }
 
 impl Kernel {
     /// Every kernel, for tests that walk the table.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 47] = [
         Self::Gemm,
         Self::OneHot,
         Self::RecurStep,
@@ -169,6 +172,19 @@ impl Kernel {
         Self::Calibrate(calibrate::Probe::Read),
         Self::Calibrate(calibrate::Probe::Dispatch),
         Self::Calibrate(calibrate::Probe::Barrier),
+        Self::Train(train::Stage::Loss),
+        Self::Train(train::Stage::SumLoss),
+        Self::Train(train::Stage::Before),
+        Self::Train(train::Stage::Replay),
+        Self::Train(train::Stage::BackStep),
+        Self::Train(train::Stage::WeightGrad),
+        Self::Train(train::Stage::ColumnSums),
+        Self::Train(train::Stage::SumParts),
+        Self::Train(train::Stage::InputGrad),
+        Self::Train(train::Stage::TokenGrad),
+        Self::Train(train::Stage::SquareSums),
+        Self::Train(train::Stage::Norm),
+        Self::Train(train::Stage::Optimize),
     ];
 
     /// Returns the row of the table.
@@ -204,6 +220,7 @@ impl Kernel {
             Self::LoopCanary => table::LOOP_CANARY,
             Self::GridCanary => table::GRID_CANARY,
             Self::Calibrate(probe) => probe.spec(),
+            Self::Train(stage) => stage.spec(),
         }
     }
 }

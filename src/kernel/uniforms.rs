@@ -123,6 +123,106 @@ block!(
 );
 
 block!(
+    /// Block of the kernels of backpropagation (`lib/back.wgsl`).
+    Back {
+        /// B.
+        batch,
+        /// T of the arrays.
+        steps,
+        /// Directions of the gates; 1 for an output layer.
+        directions,
+        /// Bit z: direction z reads backwards.
+        reverse_mask,
+        /// K in vec4.
+        inner4,
+        /// N in vec4.
+        columns4,
+        /// A direction's block of the inputs, in vec4.
+        state4,
+        /// Rows of a slice.
+        slice_rows,
+        /// Slices.
+        slices,
+        /// Of the kernel's own choice.
+        first,
+    }
+);
+
+block!(
+    /// Block of `train/loss.wgsl`.
+    LossShape {
+        /// T·B, or B.
+        rows,
+        /// B.
+        batch,
+        /// O.
+        columns,
+        /// Values of a block of a row.
+        width,
+        /// Values from block to block.
+        stride,
+        /// vec4s of a row.
+        row_stride4,
+        /// 1: rows are sequences.
+        per_sequence,
+        /// Workgroups along x.
+        grid_x,
+    }
+);
+
+block!(
+    /// Block of `train/sum_loss.wgsl`.
+    SumLoss {
+        /// Losses.
+        rows,
+    }
+);
+
+block!(
+    /// Block of `train/sum_parts.wgsl`.
+    Sum {
+        /// vec4s of the total.
+        count,
+        /// Parts.
+        slices,
+        /// Workgroups along x.
+        grid_x,
+    }
+);
+
+block!(
+    /// Block of `train/square_sums.wgsl`.
+    Squares {
+        /// vec4s of the gradient.
+        count,
+        /// Place of its first part.
+        first,
+        /// Workgroups.
+        parts,
+    }
+);
+
+block!(
+    /// Block of `train/norm.wgsl`.
+    Norm {
+        /// Parts of all gradients.
+        count,
+    }
+);
+
+block!(
+    /// Block of `train/optimize.wgsl`.
+    Optimize {
+        /// vec4s of the parameter.
+        count,
+        /// 1: weight decay applies to it.
+        decays,
+        /// Workgroups along x.
+        grid_x,
+    }
+);
+
+block!(
     /// Block of `clear.wgsl`.
     Clear {
         /// First vec4 of words.

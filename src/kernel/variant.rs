@@ -1,6 +1,7 @@
 //! One pipeline of a kernel: its cell, row tile, rules and sizes, and the WGSL that they make together.
 
 use super::table::OWN;
+use super::train::Stage;
 use super::{Kernel, Precision, Rules, expand};
 use crate::cell::Cell;
 
@@ -20,6 +21,17 @@ pub const fn cell_wgsl(cell: Cell) -> Option<&'static str> {
         Cell::RnnRelu => Some(include_str!("../../shaders/cell/rnn_relu.wgsl")),
         Cell::Lstm => Some(include_str!("../../shaders/cell/lstm.wgsl")),
         Cell::Gru => Some(include_str!("../../shaders/cell/gru.wgsl")),
+        Cell::GruResetBefore => None,
+    }
+}
+
+/// Returns the WGSL of a cell's step backwards, or `None` where it has a driver of its own.
+const fn cell_back_wgsl(cell: Cell) -> Option<&'static str> {
+    match cell {
+        Cell::RnnTanh => Some(include_str!("../../shaders/cell_back/rnn_tanh.wgsl")),
+        Cell::RnnRelu => Some(include_str!("../../shaders/cell_back/rnn_relu.wgsl")),
+        Cell::Lstm => Some(include_str!("../../shaders/cell_back/lstm.wgsl")),
+        Cell::Gru => Some(include_str!("../../shaders/cell_back/gru.wgsl")),
         Cell::GruResetBefore => None,
     }
 }
@@ -136,6 +148,9 @@ impl Variant {
         let mut parts = if self.has_matrices() { vec![MATRIX_ENABLE] } else { Vec::new() };
         parts.push(spec.wgsl);
         parts.extend(self.cell.and_then(cell_wgsl));
+        if self.kernel == Kernel::Train(Stage::BackStep) {
+            parts.extend(self.cell.and_then(cell_back_wgsl));
+        }
         parts.extend(self.rows.map(RowTile::wgsl));
         if self.shuffles() {
             parts.extend(self.rows.map(RowTile::shuffle_wgsl));

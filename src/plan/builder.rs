@@ -62,16 +62,27 @@ impl<'a> Builder<'a> {
             layers: Vec::new(),
             output,
             gives_up: None,
+            train: None,
             choices: Vec::new(),
             head: None,
         };
         let ask = Ask { batch, steps, strategy: request.strategy, precision: request.precision };
-        let choices = strategy::choose_all(&network.layers, ask, caps)?;
+        let choices = match request.train {
+            // A wavefront keeps no input gates.
+            Some(_) => strategy::choose_each(&network.layers, ask, caps)?,
+            None => strategy::choose_all(&network.layers, ask, caps)?,
+        };
         Ok(Self { network, caps, batch, steps, choices, has_cleared: false, plan })
     }
 
     pub(super) fn build(mut self) -> Result<Plan> {
         self.plan.lengths = self.buffer("lengths", &[axis(self.plan.request.batch), 4])?;
+        if let Some(request) = self.plan.request.train {
+            self.train(request)?;
+            self.check_transfers()?;
+            self.plan.choices = self.choices;
+            return Ok(self.plan);
+        }
         let mut rows = self.input()?;
         let gates = self.gates_buffer()?;
         let ys = self.y_buffers()?;
@@ -185,7 +196,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn input(&mut self) -> Result<Rows> {
+    pub(super) fn input(&mut self) -> Result<Rows> {
         let (batch, steps) = (u64::from(self.batch), u64::from(self.steps));
         let spec = self.network.input;
         let width = padded(spec.width());

@@ -41,13 +41,14 @@ impl Builder<'_> {
         beside: Strategy,
     ) -> Result<()> {
         self.check_loops("matrix product", u64::from(block.inner4) * 6 + 256)?;
+        let per_sequence = matches!(mode.mode, 2 | 3);
         let rows =
-            if mode.mode >= 2 { self.batch } else { block.step_count.saturating_mul(self.batch) };
+            if per_sequence { self.batch } else { block.step_count.saturating_mul(self.batch) };
         let mut shape = self.gemm_shape(&block, rows, beside);
         shape.variant.overrides.extend([("MODE", mode.mode), ("GATHER", u32::from(mode.gathers))]);
         let call = self.call(shape.variant, slots, &block)?;
         let (x_z, per_group) = ([ceil_div(block.columns4, shape.width4), z], shape.per_group);
-        let grid = if mode.mode >= 2 {
+        let grid = if per_sequence {
             Grid::Fixed([x_z[0], ceil_div(self.batch, per_group).max(1), z])
         } else {
             Grid::ChunkRows { x_z, first: block.first_step, count: block.step_count, per_group }

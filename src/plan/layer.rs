@@ -31,6 +31,10 @@ impl Builder<'_> {
     }
 
     pub(super) fn chunk_steps(&self, spec: &LayerSpec) -> Result<u32> {
+        if self.plan.request.train.is_some() {
+            // Backward needs the input gates of all steps.
+            return Ok(self.steps.max(1));
+        }
         let step_bytes = self.gates_step_bytes(spec).max(1);
         let budget = GATES_BUDGET.min(self.caps.max_binding).max(step_bytes);
         let by_memory = budget / step_bytes;

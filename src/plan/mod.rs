@@ -25,6 +25,7 @@ mod stationary;
 mod step;
 mod strategy;
 mod tile;
+mod train;
 mod wave;
 
 pub use caps::{DeviceCaps, HARDWARE_FLOPS_PER_SUBMIT, HARDWARE_WORKGROUPS};
@@ -35,6 +36,10 @@ pub use head::HeadChoice;
 pub use stationary::StationaryShape;
 pub use strategy::{LayerChoice, Strategy};
 pub use tile::TileShape;
+pub use train::{
+    LossKind, OptimizerKind, PARTS_OF_A_NORM, Parameter, TrainBuffer, TrainPlan, TrainRequest,
+    parameters,
+};
 pub(crate) use wave::{PART_ALIGN, joins, stacks};
 
 use crate::batch::Layout;
@@ -80,6 +85,8 @@ pub struct PlanRequest {
     pub external: Option<(Layout, Layout)>,
     /// How many of the largest values of every output row are wanted in place of the row.
     pub top: Option<usize>,
+    /// A training step in place of a run.
+    pub train: Option<TrainRequest>,
 }
 
 /// A weight array on the device.
@@ -129,6 +136,8 @@ pub enum Slot {
     },
     /// A weight array.
     Weight(WeightId),
+    /// A buffer of training that outlives plans.
+    Train(TrainBuffer),
     /// The caller's input buffer.
     ExternalInput,
     /// The caller's output buffer.
@@ -299,6 +308,8 @@ pub struct Plan {
     /// The buffer whose first word is not zero after a run in which workgroups of
     /// [`Strategy::GridPersistent`] waited for others in vain: its results are to be thrown away.
     pub gives_up: Option<usize>,
+    /// What a training step has beside a run.
+    pub train: Option<TrainPlan>,
     /// How each layer runs.
     pub choices: Vec<LayerChoice>,
     /// How the output layer runs, where there is one.
@@ -402,7 +413,12 @@ impl Plan {
     /// Lists the buffers that a run may upload to: lengths, input or tokens, initial states.
     pub(crate) fn uploads(&self) -> impl Iterator<Item = usize> {
         let states = self.layers.iter().flat_map(|l| [Some(l.h_0), l.c_0]);
-        std::iter::once(self.lengths).chain(self.input).chain(self.tokens).chain(states.flatten())
+        let train = self.train.iter().flat_map(|t| [Some(t.targets), Some(t.scales), t.places]);
+        std::iter::once(self.lengths)
+            .chain(self.input)
+            .chain(self.tokens)
+            .chain(states.flatten())
+            .chain(train.flatten())
     }
 
     /// Returns the bytes of the buffer that an upload is written to.

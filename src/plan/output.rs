@@ -50,7 +50,7 @@ impl Builder<'_> {
     }
 
     /// The final states of the last layer as rows `[B, D, R]` of an output layer.
-    fn final_rows(&mut self, y: usize, rows: Rows) -> Result<usize> {
+    pub(super) fn final_rows(&mut self, y: usize, rows: Rows) -> Result<usize> {
         let network = self.network;
         let states = self.buffer("final states", &[u64::from(self.batch), axis(rows.width), 4])?;
         if let (Some(spec), Some(buffers)) = (network.layers.last(), self.plan.layers.last()) {

@@ -188,14 +188,25 @@ pub(super) fn choose_all(
     if ask.strategy == Strategy::Wavefront {
         return wanted_wave(layers, &stacks, ask, caps);
     }
-    let mut choices =
-        layers.iter().map(|spec| choose(spec, ask, caps)).collect::<Result<Vec<_>>>()?;
+    let mut choices = choose_each(layers, ask, caps)?;
     if ask.strategy == Strategy::Auto {
         for stack in stacks {
             wave::consider(&layers[stack.clone()], &mut choices[stack], ask, caps);
         }
     }
     Ok(choices)
+}
+
+/// Picks a driver of its own for every layer.
+///
+/// # Errors
+/// As [`choose`].
+pub(super) fn choose_each(
+    layers: &[LayerSpec],
+    ask: Ask,
+    caps: &DeviceCaps,
+) -> Result<Vec<LayerChoice>> {
+    layers.iter().map(|spec| choose(spec, ask, caps)).collect()
 }
 
 /// The wavefront over every stack, when the stacks hold every layer.

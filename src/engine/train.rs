@@ -1,0 +1,606 @@
+//! Training: forward, loss, backpropagation through time and the optimizer's step, in one submit.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::loaded::Loaded;
+use super::part::Part;
+use super::upload;
+use super::{Engine, LoadedModel, Strategy};
+use crate::batch::{Batch, States, by_falling_length};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Recording, Wait, Weights, Workspace, count, encode, read_back, unpack};
+use crate::model::Model;
+use crate::plan::{
+    LossKind, OptimizerKind, Parameter, Plan, PlanRequest, RunShape, TrainBuffer, TrainPlan,
+    TrainRequest, WeightId, padded, parameters, steps_capacity,
+};
+use crate::tensor::Tensor;
+use crate::train::{CrossEntropy, Loss, Optimizer, Targets};
+
+/// Steps that may be on the device at once: one computes while the host packs the next.
+const DEPTH: usize = 2;
+
+/// How a network is trained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainerOptions {
+    /// What is minimised. Default: softmax cross-entropy.
+    pub loss: Loss,
+    /// How parameters follow their gradients. Default: Adam.
+    pub optimizer: Optimizer,
+    /// The learning rate. Default 10⁻³.
+    pub learning_rate: f32,
+    /// λ of the optimizer, for weights and not for biases. Default 0.
+    pub weight_decay: f32,
+    /// The largest norm of all gradients together; a larger one is scaled down. Default none.
+    pub clip_norm: Option<f32>,
+    /// Bounds every value of a gradient to ±this, after `clip_norm`. Default none.
+    pub clip_value: Option<f32>,
+}
+
+impl Default for TrainerOptions {
+    fn default() -> Self {
+        Self {
+            loss: Loss::CrossEntropy(CrossEntropy::default()),
+            optimizer: Optimizer::Adam { betas: [0.9, 0.999], epsilon: 1e-8 },
+            learning_rate: 1e-3,
+            weight_decay: 0.0,
+            clip_norm: None,
+            clip_value: None,
+        }
+    }
+}
+
+impl TrainerOptions {
+    fn check(&self) -> Result<()> {
+        self.optimizer.check()?;
+        let numbers = [
+            ("learning_rate", Some(self.learning_rate), 0.0),
+            ("weight_decay", Some(self.weight_decay), 0.0),
+            ("clip_norm", self.clip_norm, f32::MIN_POSITIVE),
+            ("clip_value", self.clip_value, f32::MIN_POSITIVE),
+        ];
+        for (what, value, least) in numbers {
+            if let Some(value) = value.filter(|v| !(v.is_finite() && *v >= least)) {
+                let bound = if least > 0.0 { "above 0" } else { "at least 0" };
+                return Err(Error::shape(format!(
+                    "training {what}: expected {bound}, got {value}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Numbers of step `t`, counted from 1, as `shaders/train/optimize.wgsl` reads them.
+    fn hyper(&self, t: u64) -> [f32; 16] {
+        let (first, second, epsilon, nesterov) = match self.optimizer {
+            Optimizer::Sgd { momentum, nesterov } => (momentum, 0.0, 0.0, nesterov),
+            Optimizer::Adam { betas: [b1, b2], epsilon }
+            | Optimizer::AdamW { betas: [b1, b2], epsilon } => (b1, b2, epsilon, false),
+            Optimizer::RmsProp { alpha, epsilon } => (0.0, alpha, epsilon, false),
+        };
+        let t = i32::try_from(t).unwrap_or(i32::MAX);
+        let mut hyper = [0.0; 16];
+        hyper[..10].copy_from_slice(&[
+            self.learning_rate,
+            first,
+            second,
+            epsilon,
+            self.weight_decay,
+            bias_correction(first, t),
+            bias_correction(second, t),
+            f32::from(u8::from(nesterov)),
+            self.clip_norm.unwrap_or(0.0),
+            self.clip_value.unwrap_or(0.0),
+        ]);
+        hyper
+    }
+}
+
+/// 1 − β^t.
+#[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is the purpose")]
+fn bias_correction(beta: f32, t: i32) -> f32 {
+    (1.0 - f64::from(beta).powi(t)) as f32
+}
+
+/// What training steps have come to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Mean loss of the steps since the last time it was asked for; NaN when there was none.
+    pub mean_loss: f32,
+    /// Loss of the last step.
+    pub loss: f32,
+    /// Norm of all gradients of the last step, before clipping.
+    pub gradient_norm: f32,
+    /// Steps since the last time it was asked for.
+    pub steps: u64,
+    /// Whether a gradient was no number: since then parameters have not changed.
+    pub is_stopped: bool,
+}
+
+/// Gradients of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gradients {
+    /// The loss.
+    pub loss: f32,
+    /// By parameter: a network whose weights are the gradients.
+    pub parameters: Model,
+    /// With respect to the initial states.
+    pub states: States,
+    /// With respect to dense inputs, `[B, T, I]`, zero beyond lengths; `None` for tokens.
+    pub input: Option<Tensor>,
+}
+
+/// A network that is trained on a device. Parameters, gradients and the optimizer's moments stay there.
+///
+/// ```no_run
+/// # fn main() -> wgpu_rnn::Result<()> {
+/// use wgpu_rnn::train::Targets;
+/// use wgpu_rnn::{Batch, Cell, Engine, HeadSpec, Init, InputSpec, LayerSpec, Layout, Model, TrainerOptions};
+/// let model = Model::builder(InputSpec::Dense { size: 8 })
+///     .layer(LayerSpec::new(Cell::Lstm, 32))
+///     .head(HeadSpec::new(10))
+///     .build(Init::PyTorch, 1)?;
+/// let engine = pollster::block_on(Engine::new())?;
+/// let mut trainer = engine.trainer(&model, TrainerOptions::default())?;
+/// # let examples: Vec<(Batch, Targets)> = Vec::new();
+/// for (batch, targets) in &examples {
+///     trainer.step(batch, targets)?;
+/// }
+/// println!("mean loss {}", trainer.progress()?.mean_loss);
+/// trainer.model()?.save("model.safetensors")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Trainer {
+    model: LoadedModel,
+    options: TrainerOptions,
+    parameters: Vec<Parameter>,
+    /// Steps taken.
+    steps: u64,
+    /// Steps since progress was asked for.
+    unread: u64,
+    /// What the device may still use, the oldest first.
+    in_flight: VecDeque<(Workspace, wgpu::SubmissionIndex)>,
+}
+
+impl Engine {
+    /// Brings a network onto the device to be trained.
+    ///
+    /// # Errors
+    /// `Unsupported` on the CPU path, in another precision than f32, and when the loss does not fit the network;
+    /// `Shape` for a number out of range; as [`Engine::load`].
+    pub fn trainer(&self, model: &Model, options: TrainerOptions) -> Result<Trainer> {
+        options.check()?;
+        crate::train::check_trainable(model)?;
+        let engine = self.with_strategy(Strategy::Auto);
+        let loaded = LoadedModel::for_training(engine, model)?;
+        let parameters = parameters(&loaded.inner().network);
+        let trainer = Trainer {
+            model: loaded,
+            options,
+            parameters,
+            steps: 0,
+            unread: 0,
+            in_flight: VecDeque::new(),
+        };
+        Ok(trainer)
+    }
+}
+
+impl Trainer {
+    /// Takes one training step: forward, loss, gradients, update. Returns once it is submitted; nothing is read
+    /// back.
+    ///
+    /// # Errors
+    /// `Shape` when batch or targets do not fit; `Limit` when the batch exceeds the device; `Device` when the
+    /// device fails.
+    pub fn step(&mut self, batch: &Batch, targets: &Targets) -> Result<()> {
+        let kind = match self.options.optimizer {
+            Optimizer::Sgd { .. } => OptimizerKind::Sgd,
+            Optimizer::Adam { .. } => OptimizerKind::Adam,
+            Optimizer::AdamW { .. } => OptimizerKind::AdamW,
+            Optimizer::RmsProp { .. } => OptimizerKind::RmsProp,
+        };
+        let hyper = self.options.hyper(self.steps + 1);
+        let loaded = self.model.inner();
+        let (gpu, weights) = on_gpu(loaded)?;
+        if let Some(buffer) = weights.training(TrainBuffer::Hyper) {
+            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&hyper));
+        }
+        if self.submit(batch, targets, Some(kind), false)?.is_some() {
+            self.steps += 1;
+            self.unread += 1;
+        }
+        Ok(())
+    }
+
+    /// Computes the gradients of a batch and leaves the parameters as they are.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn gradients(&mut self, batch: &Batch, targets: &Targets) -> Result<Gradients> {
+        let loaded = std::sync::Arc::clone(self.model.inner());
+        let (gpu, weights) = on_gpu(&loaded)?;
+        let before = self.read_progress()?;
+        let mut gradients = Gradients {
+            loss: 0.0,
+            parameters: unpack::model(&loaded.model, &HashMap::new(), true)?,
+            states: States::zeros(&loaded.model, batch.batch_size()),
+            input: (!batch.is_tokens()).then(|| {
+                let width = loaded.network.input.width();
+                Tensor::zeros([batch.batch_size(), batch.steps(), width])
+            }),
+        };
+        let Some(part) = self.submit(batch, targets, None, true)? else { return Ok(gradients) };
+        self.write_progress(&before)?;
+        let Some((workspace, _)) = self.in_flight.pop_back() else { return Ok(gradients) };
+        let missing = || Error::device("training: expected a plan for it");
+        let train = workspace.plan.train.as_ref().ok_or_else(missing)?;
+        let mut sources: Vec<(&wgpu::Buffer, u64)> = Vec::new();
+        for parameter in &self.parameters {
+            let buffer = weights.training(TrainBuffer::Gradient(parameter.id));
+            sources.push((buffer.ok_or_else(missing)?, parameter.bytes));
+        }
+        let own = [train.losses].into_iter().chain(train.carries.iter().copied());
+        for id in own.chain(train.input_gradient) {
+            sources.push((&workspace.buffers[id], workspace.plan.buffers[id].bytes));
+        }
+        let mut arrays = read_all(gpu, &sources)?.into_iter();
+        let by_id: HashMap<WeightId, Vec<f32>> =
+            self.parameters.iter().map(|p| p.id).zip(arrays.by_ref()).collect();
+        gradients.parameters = unpack::model(&loaded.model, &by_id, true)?;
+        let rows = if workspace.plan.output.last_only { 1 } else { workspace.plan.request.steps };
+        let losses = arrays.next().unwrap_or_default();
+        gradients.loss = losses.iter().take(rows * part.rows.len()).sum();
+        for layer in 0..train.carries.len() {
+            let carry = arrays.next().unwrap_or_default();
+            take_states(&mut gradients.states, layer, &carry, &part.rows);
+        }
+        if let (Some(into), Some(values)) = (&mut gradients.input, arrays.next()) {
+            let width = loaded.network.input.width();
+            part.for_each_step(|at, b, t| {
+                let target = (b * batch.steps() + t) * width;
+                let source = &values[at * padded(width)..][..width];
+                into.data_mut()[target..target + width].copy_from_slice(source);
+            });
+        }
+        loaded.give_workspace(gpu, workspace);
+        Ok(gradients)
+    }
+
+    /// Reads how training goes, and waits for what was submitted.
+    ///
+    /// # Errors
+    /// `Device` when the device fails.
+    pub fn progress(&mut self) -> Result<Progress> {
+        let words = self.read_progress()?;
+        let steps = std::mem::take(&mut self.unread);
+        #[expect(clippy::cast_precision_loss, reason = "a mean over few steps")]
+        let mean_loss = words[0] / steps as f32;
+        let mut cleared = words.clone();
+        cleared[0] = 0.0;
+        self.write_progress(&cleared)?;
+        let is_stopped = words[4].to_bits() != 0;
+        Ok(Progress { mean_loss, loss: words[1], gradient_norm: words[3], steps, is_stopped })
+    }
+
+    /// Returns the network as it is trained so far.
+    ///
+    /// # Errors
+    /// `Device` when the device fails.
+    pub fn model(&mut self) -> Result<Model> {
+        let loaded = self.model.inner();
+        let (gpu, weights) = on_gpu(loaded)?;
+        let mut arrays = HashMap::new();
+        for parameter in &self.parameters {
+            let part = weights.get(parameter.id)?;
+            let read = read_parts(gpu, &[(&part.buffer, part.at, parameter.bytes)])?;
+            arrays.extend(read.into_iter().map(|values| (parameter.id, values)));
+        }
+        unpack::model(&loaded.model, &arrays, false)
+    }
+
+    /// Returns the number of steps taken.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Sets the learning rate of the steps to come, as a schedule wants it.
+    ///
+    /// # Errors
+    /// `Shape` when it is negative or no number.
+    pub fn set_learning_rate(&mut self, learning_rate: f32) -> Result<()> {
+        let options = TrainerOptions { learning_rate, ..self.options.clone() };
+        options.check()?;
+        self.options = options;
+        Ok(())
+    }
+
+    /// Uploads and submits; `None` when no sequence has a step.
+    fn submit(
+        &mut self,
+        batch: &Batch,
+        targets: &Targets,
+        optimizer: Option<OptimizerKind>,
+        input_gradient: bool,
+    ) -> Result<Option<Part>> {
+        let loaded = std::sync::Arc::clone(self.model.inner());
+        let (gpu, _) = on_gpu(&loaded)?;
+        gpu.check_alive()?;
+        batch.check_fits(&loaded.model)?;
+        targets.check(&self.options.loss, &loaded.model, batch)?;
+        let lengths: Vec<usize> = (0..batch.batch_size()).map(|b| batch.length(b)).collect();
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        if longest == 0 {
+            return Ok(None);
+        }
+        let rows = by_falling_length(&lengths);
+        let initial = batch.initial().map(|states| states.select(&rows));
+        let part = Part::new(batch, rows, 0..longest);
+        let train = TrainRequest {
+            loss: kind_of(&self.options.loss)?,
+            weighted: matches!(
+                &self.options.loss,
+                Loss::CrossEntropy(CrossEntropy { class_weights: Some(_), .. })
+            ),
+            optimizer,
+            input_gradient: input_gradient && !batch.is_tokens(),
+        };
+        let steps = steps_capacity(longest);
+        let request = loaded.request(part.rows.len(), steps, None);
+        let plan = loaded.plan(gpu, PlanRequest { train: Some(train), ..request })?;
+        let more = extra_uploads(&loaded.model, &self.options.loss, batch, targets, &part, &plan)?;
+        self.make_room(gpu, &loaded)?;
+        let mut workspace = loaded.take_workspace(gpu, &plan)?;
+        let missing = || Error::device("training: expected a plan without a caller's buffers");
+        let transfers = workspace.transfers.as_mut().ok_or_else(missing)?;
+        pollster::block_on(transfers.upload.ready(gpu))?;
+        let index = gpu.scoped("training step", || {
+            let copies =
+                upload::fill(&loaded, gpu, &workspace, batch, &part, initial.as_ref(), &more)?;
+            let index = record(gpu, &loaded, &workspace, &part, &copies)?;
+            workspace.transfers.as_mut().ok_or_else(missing)?.upload.reclaim();
+            Ok(index)
+        })?;
+        workspace.has_zero_states = initial.is_none();
+        self.in_flight.push_back((workspace, index));
+        Ok(Some(part))
+    }
+
+    /// Waits until fewer than [`DEPTH`] steps are on the device.
+    fn make_room(&mut self, gpu: &Gpu, loaded: &Loaded) -> Result<()> {
+        while self.in_flight.len() >= DEPTH {
+            let Some((workspace, index)) = self.in_flight.pop_front() else { break };
+            wait_for(gpu, index)?;
+            loaded.give_workspace(gpu, workspace);
+        }
+        Ok(())
+    }
+
+    fn read_progress(&self) -> Result<Vec<f32>> {
+        let (gpu, weights) = on_gpu(self.model.inner())?;
+        let missing = || Error::device("training: expected its numbers on the device");
+        let buffer = weights.training(TrainBuffer::Progress).ok_or_else(missing)?;
+        Ok(read_all(gpu, &[(buffer, 32)])?.remove(0))
+    }
+
+    fn write_progress(&self, words: &[f32]) -> Result<()> {
+        let (gpu, weights) = on_gpu(self.model.inner())?;
+        if let Some(buffer) = weights.training(TrainBuffer::Progress) {
+            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(words));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Trainer {
+    fn drop(&mut self) {
+        // Buffers that are let go of use the device.
+        let _turn = self.model.inner().on_gpu().and_then(|(gpu, _)| gpu.exclusive());
+        self.in_flight.clear();
+    }
+}
+
+fn on_gpu(loaded: &Loaded) -> Result<(&Gpu, &Weights)> {
+    loaded.on_gpu().ok_or_else(|| {
+        Error::unsupported(format!(
+            "training: expected a GPU, got the CPU path ({}; name a software adapter to use it)",
+            loaded.engine.info().reason
+        ))
+    })
+}
+
+fn kind_of(loss: &Loss) -> Result<LossKind> {
+    Ok(match loss {
+        Loss::CrossEntropy(_) => LossKind::CrossEntropy,
+        Loss::BinaryCrossEntropy => LossKind::BinaryCrossEntropy,
+        Loss::Mse => LossKind::Mse,
+        Loss::L1 => LossKind::L1,
+        Loss::Huber { .. } => LossKind::Huber,
+        Loss::Ctc { .. } => {
+            return Err(Error::unsupported(
+                "training: expected a loss other than ctc, which the GPU does not compute yet",
+            ));
+        }
+    })
+}
+
+fn wait_for(gpu: &Gpu, index: wgpu::SubmissionIndex) -> Result<()> {
+    pollster::block_on(crate::gpu::poll(gpu, index, Wait::Blocking))
+}
+
+fn record(
+    gpu: &Gpu,
+    loaded: &Loaded,
+    workspace: &Workspace,
+    part: &Part,
+    copies: &[upload::Copy],
+) -> Result<wgpu::SubmissionIndex> {
+    let plan = &workspace.plan;
+    let shape = RunShape::new(&part.lengths);
+    let mut cuts = plan.submit_cuts(&shape, gpu.caps.flops_per_submit);
+    cuts.push(plan.ops.len());
+    let (mut first, mut index) = (0, None);
+    for end in cuts {
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor {
+            label: Some("training step"),
+        });
+        if first == 0 {
+            upload::encode(workspace, &mut encoder, copies);
+            super::part::encode_start(workspace, &mut encoder);
+        }
+        let recording = Recording {
+            shape: &shape,
+            ops: first..end,
+            with_states: false,
+            late: &[],
+            with_stamps: false,
+        };
+        encode(gpu, workspace, &mut encoder, recording);
+        index = Some(gpu.queue.submit([encoder.finish()]));
+        count(&loaded.engine.shared.counts.submits);
+        first = end;
+    }
+    index.ok_or_else(|| Error::device("training: nothing was submitted"))
+}
+
+/// Targets, scales and places of tokens, in the order of the device's rows.
+fn extra_uploads(
+    model: &Model,
+    loss: &Loss,
+    batch: &Batch,
+    targets: &Targets,
+    part: &Part,
+    plan: &Plan,
+) -> Result<Vec<(usize, Vec<u8>)>> {
+    let missing = || Error::device("training: expected a plan for it");
+    let train: &TrainPlan = plan.train.as_ref().ok_or_else(missing)?;
+    let denominator = loss.denominator(model, batch, targets);
+    #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is the purpose")]
+    let scale = (1.0 / denominator) as f32;
+    let mut scales = vec![scale, 0.0, 0.0, 0.0];
+    match loss {
+        Loss::CrossEntropy(options) => {
+            scales[1] = options.label_smoothing;
+            scales.extend(options.class_weights.iter().flatten());
+        }
+        Loss::Huber { delta } => scales[2] = *delta,
+        _ => {}
+    }
+    let bytes = |values: &[u32]| bytemuck::cast_slice(values).to_vec();
+    let words = target_words(model, loss, batch, targets, part);
+    let mut more = vec![
+        (train.targets, bytes(&words)),
+        (train.scales, bytemuck::cast_slice(&scales).to_vec()),
+    ];
+    if let (Some(id), Some(vocab)) = (train.places, model.input().spec().vocab()) {
+        more.push((id, bytes(&places_of_tokens(batch, part, vocab))));
+    }
+    Ok(more)
+}
+
+/// Class ids or bits of values for every row that the loss sees, in the device's order.
+fn target_words(
+    model: &Model,
+    loss: &Loss,
+    batch: &Batch,
+    targets: &Targets,
+    part: &Part,
+) -> Vec<u32> {
+    let is_per_sequence = model.is_per_sequence();
+    let width = if matches!(targets, Targets::Classes(_)) { 1 } else { model.output_size() };
+    let rows = if is_per_sequence { 1 } else { part.steps } * part.rows.len();
+    let ignored = match loss {
+        Loss::CrossEntropy(options) => options.ignore_index,
+        _ => None,
+    };
+    let mut words = vec![0u32; rows * width];
+    let mut put = |at: usize, index: usize| match targets {
+        Targets::Classes(classes) => {
+            let class = classes.data()[index];
+            let is_ignored = ignored == Some(class);
+            words[at] =
+                if is_ignored { u32::MAX } else { u32::try_from(class).unwrap_or(u32::MAX) };
+        }
+        Targets::Values(values) => {
+            let row = values.row(index).iter().map(|v| v.to_bits());
+            words[at * width..][..width].iter_mut().zip(row).for_each(|(word, bits)| *word = bits);
+        }
+        Targets::Labels(_) => {}
+    };
+    if is_per_sequence {
+        for (column, (&b, &len)) in part.rows.iter().zip(&part.lengths).enumerate() {
+            if len > 0 {
+                put(column, b);
+            }
+        }
+    } else {
+        part.for_each_step(|at, b, t| put(at, b * batch.steps() + t));
+    }
+    words
+}
+
+/// V + 1 starts, then the places t·B + b of all valid steps, sorted by token.
+fn places_of_tokens(batch: &Batch, part: &Part, vocab: usize) -> Vec<u32> {
+    let mut by_token: Vec<(u32, u32)> = Vec::new();
+    part.for_each_step(|at, b, t| {
+        by_token.push((batch.token(b, t).unwrap_or(0), u32::try_from(at).unwrap_or(0)));
+    });
+    by_token.sort_unstable();
+    let mut words = vec![0u32; vocab + 1];
+    for (token, _) in &by_token {
+        if let Some(next) = usize::try_from(*token).ok().and_then(|token| words.get_mut(token + 1))
+        {
+            *next += 1;
+        }
+    }
+    for token in 0..vocab {
+        words[token + 1] += words[token];
+    }
+    words.extend(by_token.into_iter().map(|(_, place)| place));
+    words
+}
+
+/// Puts gradients of initial states `[2, D, B, H]`, padded, in the caller's rows.
+fn take_states(states: &mut States, layer: usize, carry: &[f32], rows: &[usize]) {
+    let h = &mut states.h[layer];
+    let (directions, batch) = (h.shape()[0], h.shape()[1]);
+    let half = carry.len() / 2;
+    let take = |tensor: &mut Tensor, values: &[f32]| {
+        let width = tensor.shape()[2];
+        for d in 0..directions {
+            for (column, &b) in rows.iter().enumerate() {
+                let source = &values[(d * batch + column) * padded(width)..][..width];
+                tensor.data_mut()[(d * batch + b) * width..][..width].copy_from_slice(source);
+            }
+        }
+    };
+    take(h, &carry[..half]);
+    if let Some(c) = &mut states.c[layer] {
+        take(c, &carry[half..]);
+    }
+}
+
+fn read_all(gpu: &Gpu, sources: &[(&wgpu::Buffer, u64)]) -> Result<Vec<Vec<f32>>> {
+    let parts: Vec<_> = sources.iter().map(|(buffer, bytes)| (*buffer, 0, *bytes)).collect();
+    read_parts(gpu, &parts)
+}
+
+/// Reads parts of buffers, one after the other.
+fn read_parts(gpu: &Gpu, sources: &[(&wgpu::Buffer, u64, u64)]) -> Result<Vec<Vec<f32>>> {
+    let mut arrays = Vec::new();
+    for (buffer, at, bytes) in sources {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let (staging, index) = gpu.scoped("read training", || {
+            let staging = gpu.buffer("training staging", *bytes, usage);
+            let mut encoder =
+                gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            encoder.copy_buffer_to_buffer(buffer, *at, &staging, 0, Some(*bytes));
+            Ok((staging, gpu.queue.submit([encoder.finish()])))
+        })?;
+        let read = read_back(gpu, &staging, *bytes, index, Wait::Blocking);
+        arrays.push(pollster::block_on(read)?);
+    }
+    Ok(arrays)
+}

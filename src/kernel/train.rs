@@ -1,0 +1,262 @@
+//! The rows of the kernel table that training adds: losses, backpropagation, sums, optimizers.
+
+use super::{Access, KernelSpec, Rules};
+
+use Access::{Read, ReadWrite, StepUniform, Uniform};
+
+const ACTIVATION: &str = include_str!("../../shaders/lib/activation.wgsl");
+const BACK: &str = include_str!("../../shaders/lib/back.wgsl");
+const INDEX: &str = include_str!("../../shaders/lib/index.wgsl");
+const RECUR: &str = include_str!("../../shaders/lib/recur.wgsl");
+
+/// A kernel of training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Loss of every output row, and its gradient.
+    Loss,
+    /// The sum of the rows' losses.
+    SumLoss,
+    /// h before each step.
+    Before,
+    /// c before each step.
+    Replay,
+    /// Backpropagation through time of a point-wise cell.
+    BackStep,
+    /// The gradient of a weight, slice by slice.
+    WeightGrad,
+    /// The gradient of a bias, slice by slice.
+    ColumnSums,
+    /// The sum of slices.
+    SumParts,
+    /// The gradient of a product's input.
+    InputGrad,
+    /// The gradient of rows that tokens chose.
+    TokenGrad,
+    /// Sums of squares of a gradient.
+    SquareSums,
+    /// The norm of all gradients.
+    Norm,
+    /// A step of an optimizer.
+    Optimize,
+}
+
+impl Stage {
+    /// Every kernel of training.
+    pub const ALL: [Self; 13] = [
+        Self::Loss,
+        Self::SumLoss,
+        Self::Before,
+        Self::Replay,
+        Self::BackStep,
+        Self::WeightGrad,
+        Self::ColumnSums,
+        Self::SumParts,
+        Self::InputGrad,
+        Self::TokenGrad,
+        Self::SquareSums,
+        Self::Norm,
+        Self::Optimize,
+    ];
+
+    /// Returns the row of the table.
+    pub const fn spec(self) -> KernelSpec {
+        match self {
+            Self::Loss => LOSS,
+            Self::SumLoss => SUM_LOSS,
+            Self::Before => BEFORE,
+            Self::Replay => REPLAY,
+            Self::BackStep => BACK_STEP,
+            Self::WeightGrad => WEIGHT_GRAD,
+            Self::ColumnSums => COLUMN_SUMS,
+            Self::SumParts => SUM_PARTS,
+            Self::InputGrad => INPUT_GRAD,
+            Self::TokenGrad => TOKEN_GRAD,
+            Self::SquareSums => SQUARE_SUMS,
+            Self::Norm => NORM,
+            Self::Optimize => OPTIMIZE,
+        }
+    }
+}
+
+const PLAIN: KernelSpec = KernelSpec {
+    name: "",
+    entry: "main",
+    wgsl: "",
+    libs: &[],
+    takes_cell: false,
+    takes_rows: false,
+    shuffles: false,
+    matrices: false,
+    stores: false,
+    rules: Rules::None,
+    bindings: &[],
+    overrides: &[],
+    consts: &[],
+};
+
+const LOSS: KernelSpec = KernelSpec {
+    name: "train/loss",
+    wgsl: include_str!("../../shaders/train/loss.wgsl"),
+    libs: &[ACTIVATION],
+    bindings: &[
+        ("shape", Uniform),
+        ("values", Read),
+        ("targets", Read),
+        ("lengths", Read),
+        ("scales", Read),
+        ("d", ReadWrite),
+        ("losses", ReadWrite),
+    ],
+    overrides: &["KIND", "ACTIVATION", "WEIGHTED"],
+    ..PLAIN
+};
+
+const SUM_LOSS: KernelSpec = KernelSpec {
+    name: "train/sum_loss",
+    wgsl: include_str!("../../shaders/train/sum_loss.wgsl"),
+    bindings: &[("sum_loss", Uniform), ("losses", Read), ("progress", ReadWrite)],
+    ..PLAIN
+};
+
+const BEFORE: KernelSpec = KernelSpec {
+    name: "train/before",
+    wgsl: include_str!("../../shaders/train/before.wgsl"),
+    libs: &[INDEX, RECUR],
+    bindings: &[
+        ("recur", Uniform),
+        ("y", Read),
+        ("h_0", Read),
+        ("lengths", Read),
+        ("before", ReadWrite),
+    ],
+    ..PLAIN
+};
+
+const REPLAY: KernelSpec = KernelSpec {
+    name: "train/replay",
+    wgsl: include_str!("../../shaders/train/replay.wgsl"),
+    libs: &[ACTIVATION, INDEX, RECUR],
+    takes_cell: true,
+    rules: Rules::Either,
+    bindings: &[
+        ("recur", Uniform),
+        ("gates_x", Read),
+        ("gates_h", Read),
+        ("c_0", Read),
+        ("lengths", Read),
+        ("params", Read),
+        ("before", ReadWrite),
+    ],
+    ..PLAIN
+};
+
+const BACK_STEP: KernelSpec = KernelSpec {
+    name: "train/back_step",
+    wgsl: include_str!("../../shaders/train/back_step.wgsl"),
+    libs: &[ACTIVATION, INDEX, RECUR, super::table::OWN],
+    takes_cell: true,
+    takes_rows: true,
+    bindings: &[
+        ("recur", Uniform),
+        ("step", StepUniform),
+        ("weight_hh", Read),
+        ("before", Read),
+        ("dy", Read),
+        ("lengths", Read),
+        ("params", Read),
+        ("gates_x", ReadWrite),
+        ("gates_h", ReadWrite),
+        ("carry", ReadWrite),
+    ],
+    overrides: &["WG_X", "WG_Y", "PEEPHOLE"],
+    ..PLAIN
+};
+
+const WEIGHT_GRAD: KernelSpec = KernelSpec {
+    name: "train/weight_grad",
+    wgsl: include_str!("../../shaders/train/weight_grad.wgsl"),
+    libs: &[BACK, INDEX],
+    bindings: &[
+        ("back", Uniform),
+        ("a", Read),
+        ("d", Read),
+        ("lengths", Read),
+        ("tokens", Read),
+        ("parts", ReadWrite),
+    ],
+    overrides: &["MODE", "GATHER"],
+    ..PLAIN
+};
+
+const COLUMN_SUMS: KernelSpec = KernelSpec {
+    name: "train/column_sums",
+    wgsl: include_str!("../../shaders/train/column_sums.wgsl"),
+    bindings: &[("back", Uniform), ("d", Read), ("lengths", Read), ("parts", ReadWrite)],
+    overrides: &["MODE"],
+    ..WEIGHT_GRAD
+};
+
+const SUM_PARTS: KernelSpec = KernelSpec {
+    name: "train/sum_parts",
+    wgsl: include_str!("../../shaders/train/sum_parts.wgsl"),
+    bindings: &[("sum", Uniform), ("parts", Read), ("total", ReadWrite)],
+    ..PLAIN
+};
+
+const INPUT_GRAD: KernelSpec = KernelSpec {
+    name: "train/input_grad",
+    wgsl: include_str!("../../shaders/train/input_grad.wgsl"),
+    bindings: &[
+        ("back", Uniform),
+        ("d", Read),
+        ("weight", Read),
+        ("lengths", Read),
+        ("dx", ReadWrite),
+    ],
+    overrides: &["MODE"],
+    ..WEIGHT_GRAD
+};
+
+const TOKEN_GRAD: KernelSpec = KernelSpec {
+    name: "train/token_grad",
+    wgsl: include_str!("../../shaders/train/token_grad.wgsl"),
+    bindings: &[
+        ("back", Uniform),
+        ("d", Read),
+        ("lengths", Read),
+        ("places", Read),
+        ("total", ReadWrite),
+    ],
+    overrides: &["MODE"],
+    ..WEIGHT_GRAD
+};
+
+const SQUARE_SUMS: KernelSpec = KernelSpec {
+    name: "train/square_sums",
+    wgsl: include_str!("../../shaders/train/square_sums.wgsl"),
+    bindings: &[("squares", Uniform), ("gradient", Read), ("parts", ReadWrite)],
+    ..PLAIN
+};
+
+const NORM: KernelSpec = KernelSpec {
+    name: "train/norm",
+    wgsl: include_str!("../../shaders/train/norm.wgsl"),
+    bindings: &[("norm", Uniform), ("parts", Read), ("hyper", Read), ("progress", ReadWrite)],
+    ..PLAIN
+};
+
+const OPTIMIZE: KernelSpec = KernelSpec {
+    name: "train/optimize",
+    wgsl: include_str!("../../shaders/train/optimize.wgsl"),
+    bindings: &[
+        ("optimize", Uniform),
+        ("gradient", Read),
+        ("hyper", Read),
+        ("progress", Read),
+        ("parameter", ReadWrite),
+        ("first", ReadWrite),
+        ("second", ReadWrite),
+    ],
+    overrides: &["KIND"],
+    ..PLAIN
+};

@@ -1,0 +1,141 @@
+//! The loss of a training step: its kernels, and what they read.
+
+use super::super::builder::{Builder, Rows, axis, narrow};
+use super::super::*;
+use super::{Top, TrainBuffer, TrainPlan, TrainRequest};
+use crate::kernel::train::Stage;
+use crate::kernel::uniforms::{LossShape, SumLoss};
+
+/// Which loss (`shaders/train/loss.wgsl`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LossKind {
+    /// Softmax cross-entropy from logits.
+    CrossEntropy,
+    /// Binary cross-entropy with logits.
+    BinaryCrossEntropy,
+    /// Squared error.
+    Mse,
+    /// Absolute error.
+    L1,
+    /// Huber's.
+    Huber,
+}
+
+impl LossKind {
+    const fn code(self) -> u32 {
+        match self {
+            Self::CrossEntropy => 0,
+            Self::BinaryCrossEntropy => 1,
+            Self::Mse => 2,
+            Self::L1 => 3,
+            Self::Huber => 4,
+        }
+    }
+
+    /// Tells whether targets are class ids.
+    pub const fn takes_classes(self) -> bool {
+        matches!(self, Self::CrossEntropy)
+    }
+}
+
+/// Words of [`TrainPlan::scales`] before the weights of classes.
+pub(crate) const SCALES: u64 = 4;
+
+impl Builder<'_> {
+    /// The output layer's product, the loss of its rows, and the gradient of the logits.
+    pub(super) fn loss(&mut self, request: TrainRequest, rows: Rows) -> Result<(Top, TrainPlan)> {
+        let activation = self.network.head.map_or(Activation::None, |head| head.activation);
+        let (values, columns, per_sequence, head) = self.logits(rows)?;
+        let (width, stride, row_width) = match head {
+            Some(_) => (columns, padded(columns), padded(columns)),
+            None => (columns / rows.blocks.max(1), rows.block, rows.width),
+        };
+        let count = if per_sequence { 1 } else { u64::from(self.steps) } * u64::from(self.batch);
+        let tight = if request.loss.takes_classes() { 1 } else { axis(columns) };
+        let targets = self.buffer("targets", &[count, tight, 4])?;
+        let scales = self.buffer("scales of the loss", &[SCALES + axis(columns), 4])?;
+        let d = self.buffer("gradient of the output", &[count, axis(row_width), 4])?;
+        let losses = self.buffer("losses", &[count, 4])?;
+        let grid_x = count.min(u64::from(self.caps.max_workgroups)).max(1);
+        let shape = LossShape {
+            rows: narrow(count)?,
+            batch: self.batch,
+            columns: to_u32(columns)?,
+            width: to_u32(width)?,
+            stride: to_u32(stride)?,
+            row_stride4: to_u32(row_width / 4)?,
+            per_sequence: u32::from(per_sequence),
+            grid_x: narrow(grid_x)?,
+        };
+        self.check_loops("loss", u64::from(shape.columns) * 2 + 256)?;
+        let mut variant = Variant::of(Kernel::Train(Stage::Loss));
+        let code = match activation {
+            Activation::Sigmoid => 3,
+            Activation::Tanh => 4,
+            Activation::Relu => 5,
+            _ => 0,
+        };
+        variant.overrides = vec![
+            ("KIND", request.loss.code()),
+            ("ACTIVATION", code),
+            ("WEIGHTED", u32::from(request.weighted)),
+        ];
+        let slots = vec![
+            values,
+            Slot::Buffer(targets),
+            Slot::Buffer(self.plan.lengths),
+            Slot::Buffer(scales),
+            Slot::Buffer(d),
+            Slot::Buffer(losses),
+        ];
+        let call = self.call(variant, slots, &shape)?;
+        let groups = [shape.grid_x, narrow(count.div_ceil(grid_x))?, 1];
+        self.dispatch(call, Grid::Fixed(groups))?;
+        let block = SumLoss { rows: shape.rows };
+        let slots = vec![Slot::Buffer(losses), Slot::Train(TrainBuffer::Progress)];
+        let call = self.call(Variant::of(Kernel::Train(Stage::SumLoss)), slots, &block)?;
+        self.dispatch(call, Grid::Fixed([1, 1, 1]))?;
+        let train = TrainPlan {
+            targets,
+            scales,
+            places: None,
+            carries: Vec::new(),
+            input_gradient: None,
+            losses,
+        };
+        Ok((Top { d, head }, train))
+    }
+
+    /// What the loss reads: its slot, the number of outputs, whether rows are sequences, and the mode and rows of
+    /// the output layer.
+    fn logits(&mut self, rows: Rows) -> Result<(Slot, usize, bool, Option<(u32, Slot)>)> {
+        let Some(head) = self.network.head else {
+            let columns = self.network.layers.last().map_or(0, LayerSpec::output_size);
+            self.plan.output = OutputPlan {
+                blocks: rows.blocks,
+                width: columns / rows.blocks.max(1),
+                block_stride: rows.block,
+                ..self.plan.output
+            };
+            if let Slot::Buffer(y) = rows.slot {
+                self.plan.output.buffer = y;
+            }
+            return Ok((rows.slot, columns, false, None));
+        };
+        let mode = match head.steps {
+            HeadSteps::Every => 1,
+            HeadSteps::Last => 2,
+            HeadSteps::Final => 3,
+        };
+        let read = match (rows.slot, mode) {
+            (Slot::Buffer(y), 3) => Slot::Buffer(self.final_rows(y, rows)?),
+            (slot, _) => slot,
+        };
+        // The loss applies the function itself.
+        let plain = HeadSpec { activation: Activation::None, ..head };
+        let output = self.head(plain, read, rows.width)?;
+        self.plan.output = output;
+        let is_per_sequence = head.steps.is_per_sequence();
+        Ok((Slot::Buffer(output.buffer), head.output_size, is_per_sequence, Some((mode, read))))
+    }
+}

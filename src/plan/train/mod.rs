@@ -1,0 +1,337 @@
+//! Training steps of a [`Plan`]: forward with what backward needs, loss, backpropagation through time, update.
+//!
+//! The forward part is that of inference, on any driver, with the input gates of all steps kept. What else
+//! backward needs it computes again without waiting for time: `W_hh·h_{t-1}` of all steps is one product, since
+//! every h is known, and the cell states follow from the pre-activations alone (`train/replay`). Then the
+//! gradients go back through time (`time`), and sums over all rows of all steps give those of the weights (`sums`).
+//!
+//! Arrays on the device, beside those of inference: gates_x, gates_h `[D, T·B, G, H]` in recurrence order, first
+//! pre-activations, then their gradients; before `[D, T·B, R]`; dy `[T, B, D, R]`.
+
+mod loss;
+mod sums;
+mod time;
+mod update;
+
+pub use loss::LossKind;
+pub use update::{OptimizerKind, PARTS_OF_A_NORM, Parameter, parameters};
+
+use super::builder::{Builder, Rows, axis};
+use super::gemm::Mode;
+use super::layer::reverse_mask;
+use super::strategy::plain_pointwise;
+use super::*;
+use crate::kernel::train::Stage;
+use crate::kernel::uniforms::{Back, Gemm};
+
+/// What a training step does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TrainRequest {
+    /// The loss.
+    pub loss: LossKind,
+    /// Whether classes have weights.
+    pub weighted: bool,
+    /// The optimizer; without one the step ends with the gradients.
+    pub optimizer: Option<OptimizerKind>,
+    /// Whether the gradient with respect to dense inputs is wanted.
+    pub input_gradient: bool,
+}
+
+/// A buffer of training that outlives plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TrainBuffer {
+    /// The gradient of a weight.
+    Gradient(WeightId),
+    /// The first moment of an optimizer.
+    First(WeightId),
+    /// The second moment.
+    Second(WeightId),
+    /// Hyper-parameters of the step (`shaders/train/optimize.wgsl`).
+    Hyper,
+    /// Sum of losses, last loss, coefficient and norm of the gradients, whether updates are stopped.
+    Progress,
+    /// Sums of squares of all gradients.
+    Squares,
+}
+
+/// What a training step uploads and leaves behind, beside a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrainPlan {
+    /// Targets, tight: class ids `[rows]` or values `[rows, O]`.
+    pub targets: usize,
+    /// One over the denominator, smoothing, delta, 0, weights of classes.
+    pub scales: usize,
+    /// Where each token stands: V + 1 starts, then places t·B + b by token.
+    pub places: Option<usize>,
+    /// Gradients of the initial states `[2, D, B, H]` of each layer: of h, then of c.
+    pub carries: Vec<usize>,
+    /// Gradient with respect to dense inputs `[T, B, I]`.
+    pub input_gradient: Option<usize>,
+    /// Losses of the rows.
+    pub losses: usize,
+}
+
+/// What the forward part of a layer leaves for its backward part.
+struct Tape {
+    /// What entered.
+    input: Rows,
+    gates_x: usize,
+    y: usize,
+}
+
+/// The output layer's gradient and where it came from.
+struct Top {
+    /// Gradient of the logits, or of the last layer's output where there is no output layer.
+    d: usize,
+    /// The mode of `lib/back`, and the rows that the output layer read; `None` without one.
+    head: Option<(u32, Slot)>,
+}
+
+impl Builder<'_> {
+    /// The whole of a training step.
+    pub(super) fn train(&mut self, request: TrainRequest) -> Result<()> {
+        self.check_trainable()?;
+        let input = self.input()?;
+        let network = self.network;
+        let mut rows = input;
+        let mut tapes = Vec::new();
+        for (index, spec) in network.layers.iter().enumerate() {
+            let width = padded(spec.state_size()) * spec.direction.count();
+            let (batch, steps) = (u64::from(self.batch), u64::from(self.steps));
+            let gates_x =
+                self.buffer(&format!("gates_x of layer {index}"), &self.gates_axes(spec))?;
+            let y = self.buffer(&format!("y of layer {index}"), &[steps, batch, axis(width), 4])?;
+            let tape = Tape { input: rows, gates_x, y };
+            rows = self.layer(index, spec, rows, gates_x, y)?;
+            tapes.push(tape);
+        }
+        let parts = self.buffer("parts of sums", &[16])?;
+        let (top, mut train) = self.loss(request, rows)?;
+        let mut dy = self.back_head(&top, rows, parts)?;
+        for (index, tape) in tapes.iter().enumerate().rev() {
+            dy = self.back_layer(index, tape, dy, (request, parts), &mut train)?;
+        }
+        if let Some(kind) = request.optimizer {
+            self.update(kind)?;
+        }
+        self.plan.train = Some(train);
+        Ok(())
+    }
+
+    /// The axes of an array over all gates of a layer, in values.
+    fn gates_axes(&self, spec: &LayerSpec) -> Vec<u64> {
+        let columns = axis(spec.cell.gates() * padded(spec.hidden_size));
+        let rows = u64::from(self.steps) * u64::from(self.batch);
+        vec![axis(spec.direction.count()), rows, columns, 4]
+    }
+
+    fn check_trainable(&self) -> Result<()> {
+        if self.plan.request.precision != Precision::F32 {
+            return Err(Error::unsupported("training: expected precision f32, got f16"));
+        }
+        for (index, spec) in self.network.layers.iter().enumerate() {
+            let refuse = |what: &str| {
+                Err(Error::unsupported(format!("training: layer {index}: expected {what}")))
+            };
+            if let Err(needs) = plain_pointwise(spec) {
+                return refuse(&needs);
+            }
+            if !spec.options.is_default() {
+                return refuse("a cell without options (functions, clip, peepholes)");
+            }
+        }
+        let rows = u64::from(self.batch) * u64::from(self.steps);
+        // Rows of a product go along y, eight a workgroup.
+        if rows.div_ceil(8) > u64::from(self.caps.max_workgroups) {
+            return Err(Error::limit(format!(
+                "training: expected at most {} rows of all steps, got {} x {} (use smaller batches or \
+                 shorter sequences)",
+                8 * u64::from(self.caps.max_workgroups),
+                self.batch,
+                self.steps
+            )));
+        }
+        Ok(())
+    }
+
+    /// Backwards through the output layer: gradients of its weights, and of what it read, as `[T, B, width]`.
+    fn back_head(&mut self, top: &Top, rows: Rows, parts: usize) -> Result<usize> {
+        let (Some((mode, read)), Some(head)) = (top.head, self.network.head) else {
+            return Ok(top.d);
+        };
+        let mut back = self.back_block(1, 0, rows.width, padded(head.output_size))?;
+        back.state4 = to_u32(rows.block / 4)?;
+        if let Some(spec) = self.network.layers.last() {
+            back.reverse_mask = reverse_mask(spec);
+        }
+        let count = if mode == 1 { self.rows_of_all_steps() } else { self.batch };
+        let d = Slot::Buffer(top.d);
+        self.weight_grad(back, (mode, count), (read, d, None), WeightId::HeadWeight, parts)?;
+        if head.bias {
+            self.column_sums(back, (mode, count), d, WeightId::HeadBias, parts)?;
+        }
+        let dy = self.rows_buffer("gradient below the output layer", rows.width)?;
+        self.input_grad(back, mode, (d, WeightId::HeadWeight), dy)?;
+        Ok(dy)
+    }
+
+    /// Backwards through a layer; returns the gradient of its input, or of its output where nobody asks.
+    fn back_layer(
+        &mut self,
+        index: usize,
+        tape: &Tape,
+        dy: usize,
+        (request, parts): (TrainRequest, usize),
+        train: &mut TrainPlan,
+    ) -> Result<usize> {
+        let network = self.network;
+        let spec = &network.layers[index];
+        let directions = to_u32(spec.direction.count())?;
+        let columns = spec.cell.gates() * padded(spec.hidden_size);
+        let times = self.back_through_time(index, spec, tape, dy)?;
+        train.carries.insert(0, times.carry);
+        let (d_x, d_h) = (Slot::Buffer(tape.gates_x), Slot::Buffer(times.gates_h));
+        let count = self.rows_of_all_steps();
+        let mask = reverse_mask(spec);
+        let state = padded(spec.state_size());
+        let hidden = self.back_block(directions, mask, state, columns)?;
+        let before = Slot::Buffer(times.before);
+        let recur = WeightId::RecurWeight(index);
+        self.weight_grad(hidden, (4, count), (before, d_h, None), recur, parts)?;
+        if spec.bias {
+            self.column_sums(hidden, (4, count), d_x, WeightId::InputBias(index), parts)?;
+            self.column_sums(hidden, (4, count), d_h, WeightId::RecurBias(index), parts)?;
+        }
+        let below = self.back_block(directions, mask, tape.input.width, columns)?;
+        let weight = WeightId::InputWeight(index);
+        let first = if index == 0 { Some(network.input) } else { None };
+        match first {
+            Some(InputSpec::OneHot { vocab }) => {
+                self.token_grad(below, 0, (d_x, weight), vocab, train)?;
+                return Ok(dy);
+            }
+            Some(InputSpec::Embedding { vocab, .. }) => {
+                let table = Slot::Weight(WeightId::Embedding);
+                let gathered = (table, d_x, Some(tape.input.slot));
+                self.weight_grad(below, (0, count), gathered, weight, parts)?;
+                let dx = self.rows_buffer("gradient of embedded tokens", tape.input.width)?;
+                self.input_grad(below, 0, (d_x, weight), dx)?;
+                let table = self.back_block(1, 0, 4, tape.input.width)?;
+                let id = WeightId::Embedding;
+                self.token_grad(table, 1, (Slot::Buffer(dx), id), vocab, train)?;
+                return Ok(dx);
+            }
+            _ => {}
+        }
+        self.weight_grad(below, (0, count), (tape.input.slot, d_x, None), weight, parts)?;
+        if first.is_some() && !request.input_gradient {
+            return Ok(dy);
+        }
+        let dx = self.rows_buffer(&format!("gradient below layer {index}"), tape.input.width)?;
+        self.input_grad(below, 0, (d_x, weight), dx)?;
+        if first.is_some() {
+            train.input_gradient = Some(dx);
+        }
+        Ok(dx)
+    }
+
+    fn rows_of_all_steps(&self) -> u32 {
+        // `check_trainable` bounds it.
+        self.steps.saturating_mul(self.batch)
+    }
+
+    fn rows_buffer(&mut self, label: &str, width: usize) -> Result<usize> {
+        self.buffer(label, &[u64::from(self.steps), u64::from(self.batch), axis(width), 4])
+    }
+
+    fn back_block(&self, z: u32, mask: u32, inner: usize, columns: usize) -> Result<Back> {
+        Ok(Back {
+            batch: self.batch,
+            steps: self.steps,
+            directions: z,
+            reverse_mask: mask,
+            inner4: to_u32(inner / 4)?,
+            columns4: to_u32(columns / 4)?,
+            slices: 1,
+            ..Back::default()
+        })
+    }
+
+    /// The gradient of what a product read.
+    fn input_grad(
+        &mut self,
+        back: Back,
+        mode: u32,
+        (d, weight): (Slot, WeightId),
+        dx: usize,
+    ) -> Result<()> {
+        let loops = u64::from(back.directions) * u64::from(back.columns4 + 24);
+        self.check_loops("gradient of an input", loops)?;
+        let mut variant = Variant::of(Kernel::Train(Stage::InputGrad));
+        variant.overrides = vec![("MODE", mode)];
+        let lengths = Slot::Buffer(self.plan.lengths);
+        let slots = vec![d, Slot::Weight(weight), lengths, Slot::Buffer(dx)];
+        let call = self.call(variant, slots, &back)?;
+        let tiles = ceil_div(self.rows_of_all_steps(), 4 * 8);
+        self.dispatch(call, Grid::Fixed([ceil_div(back.inner4, 8), tiles, 1]))
+    }
+
+    /// The gradient of rows that tokens chose.
+    fn token_grad(
+        &mut self,
+        back: Back,
+        mode: u32,
+        (d, weight): (Slot, WeightId),
+        vocab: usize,
+        train: &mut TrainPlan,
+    ) -> Result<()> {
+        let rows = u64::from(self.rows_of_all_steps());
+        let places = match train.places {
+            Some(places) => places,
+            None => self.buffer("places of tokens", &[axis(vocab) + 1 + rows, 4])?,
+        };
+        train.places = Some(places);
+        // All places may be one token's.
+        self.check_loops("gradient of tokens", rows)?;
+        let back = Back { first: to_u32(vocab)?, ..back };
+        let mut variant = Variant::of(Kernel::Train(Stage::TokenGrad));
+        variant.overrides = vec![("MODE", mode)];
+        let slots = vec![
+            d,
+            Slot::Buffer(self.plan.lengths),
+            Slot::Buffer(places),
+            Slot::Train(TrainBuffer::Gradient(weight)),
+        ];
+        let call = self.call(variant, slots, &back)?;
+        let groups = [ceil_div(back.columns4, 8), ceil_div(back.first, 8), back.directions];
+        self.dispatch(call, Grid::Fixed(groups))
+    }
+
+    /// `W_hh·h_{t-1} + b_hh` of all steps.
+    fn hidden_gates(&mut self, index: usize, spec: &LayerSpec, before: usize) -> Result<usize> {
+        let axes = self.gates_axes(spec);
+        let gates_h = self.buffer(&format!("gates_h of layer {index}"), &axes)?;
+        let lengths = Slot::Buffer(self.plan.lengths);
+        let block = Gemm {
+            batch: self.batch,
+            first_step: 0,
+            step_count: self.steps,
+            reverse_mask: reverse_mask(spec),
+            inner4: to_u32(padded(spec.state_size()) / 4)?,
+            columns4: to_u32(spec.cell.gates() * padded(spec.hidden_size) / 4)?,
+            ..Gemm::default()
+        };
+        let slots = vec![
+            Slot::Buffer(before),
+            Slot::Weight(WeightId::RecurWeight(index)),
+            Slot::Weight(WeightId::RecurBias(index)),
+            lengths,
+            lengths,
+            Slot::Buffer(gates_h),
+        ];
+        let z = to_u32(spec.direction.count())?;
+        let beside = self.choices[index].strategy;
+        self.gemm(block, slots, Mode { mode: 4, gathers: false }, z, beside)?;
+        Ok(gates_h)
+    }
+}

@@ -1,0 +1,168 @@
+//! Backpropagation through time of one layer.
+
+use super::super::builder::{Builder, axis, narrow};
+use super::super::layer::reverse_mask;
+use super::super::strategy::tile_for;
+use super::super::*;
+use super::Tape;
+use crate::kernel::train::Stage;
+use crate::kernel::uniforms::Recur;
+
+/// What the time loop leaves behind.
+pub(super) struct Times {
+    /// Gradients of W_hh's pre-activations.
+    pub(super) gates_h: usize,
+    /// h before each step.
+    pub(super) before: usize,
+    /// Gradients of the initial states.
+    pub(super) carry: usize,
+}
+
+/// Groups of four units up to which hardware, too, keeps a tile of rows in one workgroup: a turn then costs a
+/// barrier and not a dispatch.
+const RESIDENT_UNITS4: u32 = 32;
+
+impl Builder<'_> {
+    /// From dy to the gradients of all pre-activations, which take the pre-activations' places.
+    pub(super) fn back_through_time(
+        &mut self,
+        index: usize,
+        spec: &LayerSpec,
+        tape: &Tape,
+        dy: usize,
+    ) -> Result<Times> {
+        let directions = to_u32(spec.direction.count())?;
+        let (z, batch) = (u64::from(directions), u64::from(self.batch));
+        let units4 = to_u32(padded(spec.hidden_size) / 4)?;
+        let recur = Recur {
+            batch: self.batch,
+            directions,
+            reverse_mask: reverse_mask(spec),
+            state4: to_u32(padded(spec.state_size()) / 4)?,
+            units4,
+            state_size: to_u32(spec.state_size())?,
+            units: to_u32(spec.hidden_size)?,
+            first_step: 0,
+            step_count: self.steps,
+            gate_first: 0,
+            gate_steps: self.steps,
+            ..Recur::default()
+        };
+        let before = self.before(index, recur, tape.y)?;
+        let gates_h = self.hidden_gates(index, spec, before)?;
+        let states = if spec.cell.has_c() {
+            self.replay(index, spec, recur, (tape.gates_x, gates_h))?
+        } else {
+            before
+        };
+        let axes = [2, z, batch, u64::from(units4), 16];
+        let carry = self.buffer(&format!("gradients of states of layer {index}"), &axes)?;
+        let slots = vec![
+            Slot::Weight(WeightId::RecurWeight(index)),
+            Slot::Buffer(states),
+            Slot::Buffer(dy),
+            Slot::Buffer(self.plan.lengths),
+            Slot::Weight(WeightId::CellParams(index)),
+            Slot::Buffer(tape.gates_x),
+            Slot::Buffer(gates_h),
+            Slot::Buffer(carry),
+        ];
+        self.turns(spec, recur, slots)?;
+        Ok(Times { gates_h, before, carry })
+    }
+
+    /// All turns: one dispatch each, or many in one dispatch.
+    fn turns(&mut self, spec: &LayerSpec, recur: Recur, slots: Vec<Slot>) -> Result<()> {
+        let is_resident = self.caps.is_software || recur.units4 <= RESIDENT_UNITS4;
+        let share = ceil_div(
+            self.batch.saturating_mul(recur.directions),
+            self.caps.workgroups_at_once.max(1),
+        );
+        let rows = if is_resident { tile_for(self.batch.min(share)) } else { tile_for(self.batch) };
+        let most_lanes = if self.caps.is_software { 32 } else { 64 };
+        let lanes = recur.units4.next_power_of_two().min(most_lanes);
+        let columns = to_u32(spec.cell.gates())? * recur.units4;
+        let per_unit = u64::from(columns + rows.rows() * (2 * to_u32(spec.cell.gates())? + 6));
+        let units = u64::from(ceil_div(recur.units4, lanes));
+        let mut variant = Variant::of(Kernel::Train(Stage::BackStep));
+        variant.cell = Some(spec.cell);
+        variant.rows = Some(rows);
+        variant.overrides = vec![("WG_X", lanes), ("WG_Y", 1), ("PEEPHOLE", 0)];
+        let tiles = ceil_div(self.batch, rows.rows());
+        let all = recur.step_count + 1;
+        if !is_resident {
+            self.check_loops("step of backpropagation", per_unit + 2)?;
+            let call = self.call(variant, slots, &Recur { step_count: 1, ..recur })?;
+            let x = ceil_div(recur.units4, lanes);
+            let grid = Grid::Fixed([x, tiles, recur.directions]);
+            let calls = vec![(call, grid)];
+            self.plan.ops.push(Op::Steps { calls, first: 0, count: all, lag: 1 });
+            return Ok(());
+        }
+        let per_turn = units * per_unit + 2;
+        self.check_loops("step of backpropagation", per_turn)?;
+        let most = narrow((self.loops_left() / per_turn).min(u64::from(all)))?.max(1);
+        let mut first = 0;
+        while first < all {
+            let count = most.min(all - first);
+            let block = Recur { first_step: first, step_count: count, ..recur };
+            let call = self.call(variant.clone(), slots.clone(), &block)?;
+            self.dispatch(call, Grid::Fixed([1, tiles, recur.directions]))?;
+            first += count;
+        }
+        Ok(())
+    }
+
+    /// h before each step.
+    fn before(&mut self, index: usize, recur: Recur, y: usize) -> Result<usize> {
+        let rows = u64::from(self.steps) * u64::from(self.batch) * u64::from(recur.directions);
+        let axes = [rows, u64::from(recur.state4), 16];
+        let before = self.buffer(&format!("states before steps of layer {index}"), &axes)?;
+        let slots = vec![
+            Slot::Buffer(y),
+            Slot::Buffer(self.layer_of(index)?.h_0),
+            Slot::Buffer(self.plan.lengths),
+            Slot::Buffer(before),
+        ];
+        let call = self.call(Variant::of(Kernel::Train(Stage::Before)), slots, &recur)?;
+        let grid_y = rows.min(u64::from(self.caps.max_workgroups)).max(1);
+        let groups = [ceil_div(recur.state4, 64), narrow(grid_y)?, narrow(rows.div_ceil(grid_y))?];
+        self.dispatch(call, Grid::Fixed(groups))?;
+        Ok(before)
+    }
+
+    /// c before each step.
+    fn replay(
+        &mut self,
+        index: usize,
+        spec: &LayerSpec,
+        recur: Recur,
+        (gates_x, gates_h): (usize, usize),
+    ) -> Result<usize> {
+        self.check_loops("replay", u64::from(self.steps) * (1 + axis(spec.cell.gates())))?;
+        let rows = u64::from(self.steps) * u64::from(self.batch) * u64::from(recur.directions);
+        let axes = [rows, u64::from(recur.units4), 16];
+        let before = self.buffer(&format!("cell states before steps of layer {index}"), &axes)?;
+        let missing = || Error::unsupported("training: expected a cell state, got none");
+        let c_0 = self.layer_of(index)?.c_0.ok_or_else(missing)?;
+        let mut variant = Variant::of(Kernel::Train(Stage::Replay));
+        variant.cell = Some(spec.cell);
+        let slots = vec![
+            Slot::Buffer(gates_x),
+            Slot::Buffer(gates_h),
+            Slot::Buffer(c_0),
+            Slot::Buffer(self.plan.lengths),
+            Slot::Weight(WeightId::CellParams(index)),
+            Slot::Buffer(before),
+        ];
+        let call = self.call(variant, slots, &recur)?;
+        let groups = [ceil_div(recur.units4, 16), ceil_div(self.batch, 4), recur.directions];
+        self.dispatch(call, Grid::Fixed(groups))?;
+        Ok(before)
+    }
+
+    fn layer_of(&self, index: usize) -> Result<&LayerBuffers> {
+        let missing = || Error::unsupported("training: expected the layer's forward part first");
+        self.plan.layers.get(index).ok_or_else(missing)
+    }
+}
