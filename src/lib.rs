@@ -60,6 +60,7 @@ pub mod model;
 pub mod plan;
 pub mod reference;
 mod tensor;
+pub mod train;
 
 pub use batch::{Batch, Layout, Output, RunOptions, States, Top, ZeroLength, bucket};
 pub use cell::{Cell, CellFunction, CellOptions};
