@@ -5,7 +5,7 @@
 //
 // The padding columns of a row stay out of max and sum. Grid: x · y over rows (split because one
 // axis is limited). Needs: lib/activation. Host: src/kernel/table.rs, src/plan/mod.rs.
-// Rust twin: src/reference.rs (activate).
+// Rust twin: src/reference/mod.rs (activate).
 
 struct Activate {
     rows: u32,      // output rows

@@ -8,7 +8,7 @@
 // Otherwise softmax's logits are written and read again by the lane that wrote them.
 // The rows, and their order, follow MODE 1 to 3 (lib/gemm). Grid: y over tiles of WG_Y·ROWS rows.
 // Needs: lib/{activation,gemm,head,index,rowsN}. Host: src/kernel/table.rs, src/plan/head.rs.
-// Rust twin: src/reference.rs (apply_head).
+// Rust twin: src/reference/mod.rs (apply_head).
 
 @group(0) @binding(0) var<uniform> gemm: Gemm;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;                   // [T·B, K/4] or [B, K/4]

@@ -7,7 +7,7 @@
 // whole row, so that `update` gives a workgroup to every row.
 // Grid: product as recur_step.wgsl; update y over rows, z over directions.
 // Needs: a cell file, lib/{custom,function,norm,activation,hidden,index,recur,rowsN}.
-// Host: src/kernel/table.rs, src/plan/layer.rs. Rust twin: src/reference.rs. Source: Ba et al. (2016).
+// Host: src/kernel/table.rs, src/plan/layer.rs. Rust twin: src/reference/mod.rs. Source: Ba et al. (2016).
 
 struct Step {
     index: u32, // step, counted from recur.first_step

@@ -9,7 +9,7 @@
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
 // The rows, and their order, follow MODE 1 to 3 (lib/gemm). Grid: y over tiles of WG_Y·ROWS rows.
 // Needs: lib/{activation,gemm,head,index,rowsN}. Host: src/kernel/table.rs, src/plan/head.rs.
-// Rust twin: src/reference.rs (top).
+// Rust twin: src/reference/mod.rs (top).
 
 @group(0) @binding(0) var<uniform> gemm: Gemm;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;                   // [M, K/4], or [M, O/4]

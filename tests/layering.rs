@@ -27,10 +27,10 @@ fn root() -> PathBuf {
 fn level(module: &str) -> u32 {
     match module {
         "error" | "tensor" => 0,
-        "model" | "batch" | "cell" | "kernel" => 1,
+        "model" | "batch" | "cell" | "kernel" | "train" => 1,
         "plan" | "reference" | "formats" => 2,
         "gpu" | "cpu" => 3,
-        "engine" | "check" | "train" => 4,
+        "engine" | "check" => 4,
         "lib" | "bin" => 5,
         other => panic!("src/{other}: give it a level in tests/layering.rs and docs/design.md"),
     }

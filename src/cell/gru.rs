@@ -11,7 +11,7 @@
 //! default and Cho et al. (2014).
 //! Twin: `shaders/cell/gru.wgsl`, and `shaders/recur_reset_before.wgsl` for the second product.
 
-use super::{CellFunction, CellSpec, Real, Rules};
+use super::{Back, CellFunction, CellSpec, Real, Rules};
 
 pub(super) const SPEC: CellSpec = CellSpec {
     name: "gru",
@@ -51,4 +51,50 @@ pub(super) fn step_reset_before<F: Real, R: Rules<F>>(
 fn blend<F: Real, R: Rules<F>>(rules: &R, gx: &[F], gh: &[F], n: F, states: &mut [F]) {
     let z = rules.f(gx[1] + gh[1], F::sigmoid);
     states[0] = (F::ONE - z) * n + z * states[0];
+}
+
+/// Computes the step backwards, reset after the product:
+///
+/// ```text
+/// da_n = dh·(1 − z)(1 − n²)     da_z = dh·(h_{t-1} − n)·z(1 − z)     da_r = da_n·gh_n·r(1 − r)
+/// dgx = (da_r, da_z, da_n)      dgh = (da_r, da_z, r·da_n)           dh_{t-1} = z·dh, and what dgh carries
+/// ```
+pub(super) fn back<F: Real>(gx: &[F], gh: &[F], before: F, dh: F) -> Back<F> {
+    let r = (gx[0] + gh[0]).sigmoid();
+    let n = (gx[2] + r * gh[2]).tanh();
+    let (da_z, da_n, h) = back_blend(gx, gh, n, before, dh);
+    let da_r = da_n * gh[2] * r * (F::ONE - r);
+    let zero = F::default();
+    Back { gx: [da_r, da_z, da_n, zero], gh: [da_r, da_z, r * da_n, zero], h, ..Back::default() }
+}
+
+/// Computes the step backwards, reset before the product, as far as it is point-wise: da_z and da_n
+/// as in [`back`], with dgx_n = dgh_n = da_n. da_r is zero here: it needs the product W_hnᵀ·da_n, from
+/// which [`reset_back`] gives it.
+pub(super) fn back_reset_before<F: Real>(gx: &[F], gh: &[F], before: F, dh: F) -> Back<F> {
+    let n = (gx[2] + gh[2]).tanh();
+    let (da_z, da_n, h) = back_blend(gx, gh, n, before, dh);
+    let zero = F::default();
+    let da = [zero, da_z, da_n, zero];
+    Back { gx: da, gh: da, h, ..Back::default() }
+}
+
+/// Computes the reset gate of one unit backwards, for the reset before the product. `dq` is what
+/// arrives at q = r·h_{t-1}, that is (W_hnᵀ·da_n) at the unit:
+///
+/// ```text
+/// da_r = dq·h_{t-1}·r(1 − r)     and the part r·dq of dh_{t-1}
+/// ```
+/// Returns both, in that order.
+pub fn reset_back<F: Real>(gx_r: F, gh_r: F, before: F, dq: F) -> (F, F) {
+    let r = (gx_r + gh_r).sigmoid();
+    (dq * before * r * (F::ONE - r), dq * r)
+}
+
+/// Returns da_z, da_n and z·dh.
+fn back_blend<F: Real>(gx: &[F], gh: &[F], n: F, before: F, dh: F) -> (F, F, F) {
+    let z = (gx[1] + gh[1]).sigmoid();
+    let da_z = dh * (before - n) * z * (F::ONE - z);
+    let da_n = dh * (F::ONE - z) * (F::ONE - n * n);
+    (da_z, da_n, z * dh)
 }

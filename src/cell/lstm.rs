@@ -9,7 +9,7 @@
 //! Source: PyTorch `nn.LSTM`; Hochreiter and Schmidhuber (1997), Gers et al. (2000).
 //! Twin: `shaders/cell/lstm.wgsl`.
 
-use super::{CellFunction, CellSpec, Real, Rules};
+use super::{Back, CellFunction, CellSpec, Real, Rules};
 
 pub(super) const SPEC: CellSpec = CellSpec {
     name: "lstm",
@@ -41,4 +41,44 @@ pub(crate) fn gates<F: Real, R: Rules<F>>(rules: &R, gx: &[F], gh: &[F], before:
 #[inline(always)]
 pub(crate) fn output<F: Real, R: Rules<F>>(rules: &R, o: F, c: F) -> F {
     o * rules.h(c, F::tanh)
+}
+
+/// Computes the step backwards. With a the pre-activations, peepholes p included, and dc what comes
+/// from the step after:
+///
+/// ```text
+/// da_o = dh·tanh(c_t)·o(1 − o)
+/// dc_t = dc + dh·o(1 − tanh²(c_t)) + p_o·da_o
+/// da_i = dc_t·g·i(1 − i)     da_f = dc_t·c_{t-1}·f(1 − f)     da_g = dc_t·i(1 − g²)
+/// dgx = dgh = da             dc_{t-1} = dc_t·f + p_i·da_i + p_f·da_f
+/// dp_i = da_i·c_{t-1}        dp_f = da_f·c_{t-1}              dp_o = da_o·c_t
+/// ```
+pub(super) fn back<F: Real>(
+    peephole: [F; 3],
+    gx: &[F],
+    gh: &[F],
+    before: F,
+    dh: F,
+    dc: F,
+) -> Back<F> {
+    let slope = |s: F| s * (F::ONE - s);
+    let i = (gx[0] + gh[0] + peephole[0] * before).sigmoid();
+    let f = (gx[1] + gh[1] + peephole[1] * before).sigmoid();
+    let g = (gx[2] + gh[2]).tanh();
+    let c = f * before + i * g;
+    let o = (gx[3] + gh[3] + peephole[2] * c).sigmoid();
+    let tanh_c = c.tanh();
+    let da_o = dh * tanh_c * slope(o);
+    let dc = dc + dh * o * (F::ONE - tanh_c * tanh_c) + peephole[2] * da_o;
+    let da_i = dc * g * slope(i);
+    let da_f = dc * before * slope(f);
+    let da_g = dc * i * (F::ONE - g * g);
+    let da = [da_i, da_f, da_g, da_o];
+    Back {
+        gx: da,
+        gh: da,
+        h: F::default(),
+        c: dc * f + peephole[0] * da_i + peephole[1] * da_f,
+        peephole: [da_i * before, da_f * before, da_o * c],
+    }
 }

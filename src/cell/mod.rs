@@ -1,7 +1,8 @@
 //! What a recurrent cell is: its gates, its states and its point-wise step.
 //!
 //! Takes pre-activations and states, gives new states. One file per cell holds the equation, the
-//! gate order and its source, and `step` in plain Rust: the twin of `shaders/cell/<name>.wgsl`.
+//! gate order and its source, and `step` in plain Rust: the twin of `shaders/cell/<name>.wgsl`;
+//! [`back`] is the same step backwards, for training.
 //! The table [`Cell::spec`] is the only list of cells; drivers, tests and benches read it.
 
 pub mod activation;
@@ -128,7 +129,52 @@ pub(crate) fn narrow(value: f64) -> f32 {
     value as f32
 }
 
-pub use gru::reset_gate;
+pub use gru::{reset_back, reset_gate};
+
+/// What a step backwards gives at one unit: derivatives of a loss, one number each.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Back<F> {
+    /// With respect to `gx`, G entries in gate order; the rest is zero.
+    pub gx: [F; 4],
+    /// With respect to `gh`, G entries in gate order; the rest is zero.
+    pub gh: [F; 4],
+    /// With respect to `h_{t-1}`, the direct part alone (the GRU's z·dh, else zero): what goes
+    /// through `gh` takes the product `W_hhᵀ·dgh`, which is the driver's.
+    pub h: F,
+    /// With respect to `c_{t-1}`; zero for cells without one.
+    pub c: F,
+    /// With respect to the peephole weights p_i, p_f, p_o of the unit; the caller sums them.
+    pub peephole: [F; 3],
+}
+
+/// Computes one unit's step of a point-wise cell backwards: the derivatives of a loss with respect to
+/// what entered [`step`], by the chain rule. The formulas stand at each cell's `back`.
+///
+/// `gx`, `gh` (G entries each) and `before` (`[h, c]`) are what the step was given; `after` is the
+/// derivative with respect to the `[h, c]` that it made, each the sum over everything that reads it.
+/// `peephole` is zero for cells without. The step has no other options than peepholes.
+///
+/// For [`Cell::GruResetBefore`] the reset gate's entries are zero: [`reset_back`] gives them.
+///
+/// # Panics
+/// When a slice is shorter than G.
+pub fn back<F: Real>(
+    cell: Cell,
+    peephole: [F; 3],
+    gx: &[F],
+    gh: &[F],
+    before: [F; 2],
+    after: [F; 2],
+) -> Back<F> {
+    let ([h, c], [dh, dc]) = (before, after);
+    match cell {
+        Cell::RnnTanh => rnn::back_tanh(gx, gh, dh),
+        Cell::RnnRelu => rnn::back_relu(gx, gh, dh),
+        Cell::Lstm => lstm::back(peephole, gx, gh, c, dh, dc),
+        Cell::Gru => gru::back(gx, gh, h, dh),
+        Cell::GruResetBefore => gru::back_reset_before(gx, gh, h, dh),
+    }
+}
 
 /// Computes the step of every unit of one row: [`step`] over slices, `L` units at a time.
 ///
@@ -197,5 +243,61 @@ pub(crate) fn reset_row<const L: usize>(gx_r: &[f32], gh_r: &[f32], h: &[f32], o
             reset[u] = reset_gate(&Own, x[u], y[u]) * h[u];
         }
         *out = reset;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Weights of h and c in the value that is differentiated.
+    const AFTER: [f64; 2] = [0.7, -1.3];
+
+    /// 0.7·h_t − 1.3·c_t as a function of gx, gh, h, c and peepholes, side by side.
+    fn value(cell: Cell, v: &[f64; 13]) -> f64 {
+        let (gx, gh) = (&v[..4], &v[4..8]);
+        let rules = Custom {
+            peephole: Some([v[10], v[11], v[12]]),
+            ..Custom::new(cell, &CellOptions::default(), 0)
+        };
+        let mut states = [v[8], if cell.has_c() { v[9] } else { 0.0 }];
+        step(cell, &rules, gx, gh, &mut states);
+        AFTER[0] * states[0] + if cell.has_c() { AFTER[1] * states[1] } else { 0.0 }
+    }
+
+    #[test]
+    fn back_is_the_derivative_of_step() {
+        let at = [0.3, -0.8, 0.5, 0.9, 0.45, 0.2, -0.6, 0.1, 0.35, -0.65, 0.4, -0.3, 0.8];
+        for cell in Cell::ALL {
+            let peephole = [at[10], at[11], at[12]];
+            let got = back(cell, peephole, &at[..4], &at[4..8], [at[8], at[9]], AFTER);
+            let got: Vec<f64> =
+                [&got.gx[..], &got.gh[..], &[got.h, got.c], &got.peephole[..]].concat();
+            for (place, got) in got.into_iter().enumerate() {
+                let moved = |by: f64| {
+                    let mut v = at;
+                    v[place] += by;
+                    value(cell, &v)
+                };
+                let want = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+                assert!((got - want).abs() < 1e-8, "{cell} at {place}: {got}, expected {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn reset_back_is_the_derivative_of_the_reset_state() {
+        let (gx, gh, h, dq) = (0.4, -0.9, 0.6, 1.7);
+        let (da, dh) = reset_back(gx, gh, h, dq);
+        let value = |gx: f64, h: f64| dq * reset_gate(&Own, gx, gh) * h;
+        let want_a = (value(gx + 1e-5, h) - value(gx - 1e-5, h)) / 2e-5;
+        let want_h = (value(gx, h + 1e-5) - value(gx, h - 1e-5)) / 2e-5;
+        assert!((da - want_a).abs() < 1e-9 && (dh - want_h).abs() < 1e-9);
+    }
+
+    #[test]
+    fn relu_has_slope_zero_at_zero() {
+        let got = back(Cell::RnnRelu, [0.0; 3], &[0.5], &[-0.5], [0.0; 2], [1.0, 0.0]);
+        assert_eq!(got, Back::default());
     }
 }

@@ -1,10 +1,14 @@
-//! Loads the fixtures of `tests/golden`: a PyTorch `state_dict`, a batch, and PyTorch's results.
+//! Loads the fixtures of `tests/golden`: a PyTorch `state_dict`, a batch, and PyTorch's results; of
+//! `tests/golden/gradients`: targets, a loss and PyTorch's gradients.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{SafeTensors, TensorView};
-use wgpu_rnn::{Activation, Batch, Cell, Layout, LoadOptions, Model, Output, States, Tensor};
+use wgpu_rnn::train::{CrossEntropy, Loss, Targets};
+use wgpu_rnn::{
+    Activation, Batch, Cell, HeadSteps, Layout, LoadOptions, Model, Output, States, Tensor,
+};
 
 use super::compare::{first_fault, widen};
 
@@ -59,34 +63,24 @@ impl Fixture {
 /// When the folder cannot be read or a fixture is damaged.
 #[must_use]
 pub(crate) fn fixtures() -> Vec<Fixture> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    paths("tests/golden").iter().map(|path| load(path)).collect()
+}
+
+fn paths(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut paths: Vec<_> = std::fs::read_dir(folder)
         .expect("the folder of fixtures")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.extension().is_some_and(|ending| ending == "safetensors"))
         .collect();
     paths.sort();
-    paths.iter().map(|path| load(path)).collect()
+    paths
 }
 
 fn load(path: &Path) -> Fixture {
-    let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
     let bytes = std::fs::read(path).expect("a fixture");
     let file = SafeTensors::deserialize(&bytes).expect("a fixture");
-    let (_, header) = SafeTensors::read_metadata(&bytes).expect("a fixture");
-    let text = &header.metadata().as_ref().expect("metadata")["golden"];
-    let about: serde_json::Value = serde_json::from_str(text).expect("metadata");
-
-    let options = LoadOptions {
-        cell: Cell::from_name(about["cell"].as_str().expect("a cell")),
-        activation: Activation::from_name(about["head_activation"].as_str().expect("a name"))
-            .filter(|_| file.tensor("fc.weight").is_ok()),
-        ..LoadOptions::default()
-    };
-    let model = Model::from_safetensors(&state_dict(&file), &options)
-        .unwrap_or_else(|e| panic!("{name}: {e}"));
-    check_description(&name, &model, &about);
-
+    let (name, model, _) = network(path, &bytes, &file);
     let values =
         |key: &str| file.tensor(key).ok().map(|view| (view.shape().to_vec(), floats(&view)));
     Fixture {
@@ -96,6 +90,114 @@ fn load(path: &Path) -> Fixture {
         c_n: values("golden.c_n").map(|(_, c)| c),
         name,
         model,
+    }
+}
+
+/// Returns the name of a file, its network and its description.
+fn network(
+    path: &Path,
+    bytes: &[u8],
+    file: &SafeTensors<'_>,
+) -> (String, Model, serde_json::Value) {
+    let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+    let (_, header) = SafeTensors::read_metadata(bytes).expect("a fixture");
+    let text = &header.metadata().as_ref().expect("metadata")["golden"];
+    let about: serde_json::Value = serde_json::from_str(text).expect("metadata");
+    let options = LoadOptions {
+        cell: Cell::from_name(about["cell"].as_str().expect("a cell")),
+        activation: Activation::from_name(about["head_activation"].as_str().expect("a name"))
+            .filter(|_| file.tensor("fc.weight").is_ok()),
+        steps: about["head_steps"].as_str().and_then(HeadSteps::from_name),
+        ..LoadOptions::default()
+    };
+    let model = Model::from_safetensors(&state_dict(file), &options)
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
+    check_description(&name, &model, &about);
+    (name, model, about)
+}
+
+/// One fixture of training.
+pub(crate) struct TrainingFixture {
+    /// File name without its ending.
+    pub(crate) name: String,
+    /// The network.
+    pub(crate) model: Model,
+    /// Input, lengths and initial states.
+    pub(crate) batch: Batch,
+    /// What the outputs are compared with.
+    pub(crate) targets: Targets,
+    /// The loss.
+    pub(crate) loss: Loss,
+    /// PyTorch's loss, in f64.
+    pub(crate) value: f64,
+    /// PyTorch's gradients in f64: by the names of `Model::tensors`, `h_0` and `c_0` stacked as
+    /// `[L·D, B, R]` and `[L·D, B, H]`, and `input` `[B, T, I]` where the input is dense.
+    pub(crate) gradients: BTreeMap<String, Tensor<f64>>,
+}
+
+/// Loads every fixture of training, in name order.
+///
+/// # Panics
+/// When the folder cannot be read or a fixture is damaged.
+#[must_use]
+pub(crate) fn training_fixtures() -> Vec<TrainingFixture> {
+    paths("tests/golden/gradients").iter().map(|path| load_training(path)).collect()
+}
+
+fn load_training(path: &Path) -> TrainingFixture {
+    let bytes = std::fs::read(path).expect("a fixture");
+    let file = SafeTensors::deserialize(&bytes).expect("a fixture");
+    let (name, model, about) = network(path, &bytes, &file);
+    let gradients = file.iter().filter_map(|(key, view)| {
+        let name = key.strip_prefix("golden.gradient.")?;
+        Some((name.to_owned(), Tensor::new(view.shape(), floats(&view)).expect("a gradient")))
+    });
+    TrainingFixture {
+        batch: batch(&file, &model),
+        targets: targets(&file),
+        loss: loss(&file, &about),
+        value: floats(&file.tensor("golden.loss").expect("a loss"))[0],
+        gradients: gradients.collect(),
+        name,
+        model,
+    }
+}
+
+fn targets(file: &SafeTensors<'_>) -> Targets {
+    if let Ok(view) = file.tensor("golden.classes") {
+        return Targets::Classes(Tensor::new(view.shape(), integers(&view)).expect("classes"));
+    }
+    if let Ok(view) = file.tensor("golden.values") {
+        return Targets::Values(Tensor::new(view.shape(), singles(&view)).expect("values"));
+    }
+    let labels = integers(&file.tensor("golden.labels").expect("labels"));
+    let mut labels = labels.iter().map(|label| u32::try_from(*label).expect("a label"));
+    let lengths = integers(&file.tensor("golden.label_lengths").expect("lengths"));
+    let lists = lengths.iter().map(|n| {
+        labels.by_ref().take(usize::try_from(*n).expect("a length")).collect::<Vec<u32>>()
+    });
+    Targets::Labels(lists.collect())
+}
+
+fn loss(file: &SafeTensors<'_>, about: &serde_json::Value) -> Loss {
+    let number = |key: &str| {
+        let text = about[key].to_string();
+        text.parse::<f32>().unwrap_or_else(|_| panic!("{key}: {text}"))
+    };
+    match about["loss"].as_str().expect("a loss") {
+        "cross-entropy" => Loss::CrossEntropy(CrossEntropy {
+            class_weights: file.tensor("golden.class_weights").ok().map(|view| singles(&view)),
+            label_smoothing: number("label_smoothing"),
+            ignore_index: about["ignore_index"].as_i64(),
+        }),
+        "binary-cross-entropy" => Loss::BinaryCrossEntropy,
+        "mse" => Loss::Mse,
+        "huber" => Loss::Huber { delta: number("delta") },
+        "ctc" => {
+            let blank = about["blank"].as_u64().expect("a class");
+            Loss::Ctc { blank: u32::try_from(blank).expect("a class") }
+        }
+        other => panic!("no loss {other}"),
     }
 }
 

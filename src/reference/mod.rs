@@ -12,6 +12,15 @@
 //! ```
 //! The reverse direction of a row with `len` valid steps starts at t = len − 1 and ends at t = 0;
 //! padding is never read.
+//!
+//! `loss` and `backward` are the oracle of training: losses, and their derivatives with respect to
+//! everything that enters, in f64.
+
+mod backward;
+mod loss;
+
+pub use backward::{Gradients, gradients, gradients_with};
+pub use loss::loss;
 
 use crate::batch::{
     Batch, Layout, RunOptions, Top, ZeroLength, check_top, empty_top, output_shape,
@@ -61,16 +70,11 @@ pub fn run<F: Real>(
             let mut outputs = vec![Vec::new(); sequence.len()];
             for (d, weights) in layer.directions().iter().enumerate() {
                 let direction = Direction::new(spec, weights, d);
-                let mut state = initial_state(spec, batch, index, d, b);
-                let mut order: Vec<usize> = (0..sequence.len()).collect();
-                if spec.direction.is_reverse(d) {
-                    order.reverse();
-                }
-                for t in order {
-                    state = direction.step(&sequence[t], &state);
-                    // (forward, reverse) on the feature axis: forward filled its part before.
-                    outputs[t].extend_from_slice(&state.h);
-                }
+                let state = initial_state(spec, batch, index, d, b);
+                // (forward, reverse) on the feature axis: forward filled its part before.
+                let mut state = direction.walk(sequence, state, |t, step| {
+                    outputs[t].extend_from_slice(&step.after.h);
+                });
                 if sequence.is_empty() && options.zero_length == ZeroLength::Zeros {
                     state = State::zeros(spec);
                 }
@@ -152,31 +156,67 @@ fn initial_state<F: Real>(
     state
 }
 
+/// What one step of one row in one direction saw and made.
+struct Step<F> {
+    /// The state before the step.
+    before: State<F>,
+    /// Input side of the pre-activations, `[G·H]`.
+    gx: Vec<F>,
+    /// Hidden side of the pre-activations, `[G·H]`; the GRU that resets before the product has its
+    /// second product in the last part.
+    gh: Vec<F>,
+    /// h of width H, before the projection.
+    hidden: Vec<F>,
+    /// The state after the step.
+    after: State<F>,
+}
+
 /// One direction of one layer.
 struct Direction<'a, F> {
     spec: &'a LayerSpec,
     weights: &'a DirectionWeights,
     rules: Custom<F>,
+    is_reverse: bool,
 }
 
 impl<'a, F: Real> Direction<'a, F> {
     fn new(spec: &'a LayerSpec, weights: &'a DirectionWeights, d: usize) -> Self {
-        Self { spec, weights, rules: Custom::new(spec.cell, &spec.options, d) }
+        let is_reverse = spec.direction.is_reverse(d);
+        Self { spec, weights, rules: Custom::new(spec.cell, &spec.options, d), is_reverse }
     }
 
-    fn step(&self, x: &[F], before: &State<F>) -> State<F> {
+    /// Goes over the rows of `sequence` in reading order and gives every step with its t to `each`;
+    /// returns the state after the last one.
+    fn walk(
+        &self,
+        sequence: &[Vec<F>],
+        initial: State<F>,
+        mut each: impl FnMut(usize, Step<F>),
+    ) -> State<F> {
+        let (mut state, len) = (initial, sequence.len());
+        for s in 0..len {
+            let t = if self.is_reverse { len - 1 - s } else { s };
+            let step = self.step(&sequence[t], state);
+            state = step.after.clone();
+            each(t, step);
+        }
+        state
+    }
+
+    fn step(&self, x: &[F], before: State<F>) -> Step<F> {
         let (spec, weights) = (self.spec, self.weights);
         let (gx, gh) = self.products(x, &before.h);
         let gh =
-            if spec.cell == Cell::GruResetBefore { self.candidate(&gx, gh, before) } else { gh };
-        let mut after = self.cells(&gx, &gh, before);
+            if spec.cell == Cell::GruResetBefore { self.candidate(&gx, gh, &before) } else { gh };
+        let mut after = self.cells(&gx, &gh, &before);
         if let (Some(norm), Cell::Lstm) = (&weights.layer_norm, spec.cell) {
-            self.normalised_outputs(norm, &gx, &gh, before, &mut after);
+            self.normalised_outputs(norm, &gx, &gh, &before, &mut after);
         }
+        let hidden = after.h.clone();
         if let Some(projection) = &weights.weight_hr {
-            after.h = affine(projection, None, &after.h);
+            after.h = affine(projection, None, &hidden);
         }
-        after
+        Step { before, gx, gh, hidden, after }
     }
 
     /// `W_ih·x + b_ih` and `W_hh·h + b_hh`, each product normalised before its bias is added.
