@@ -4,11 +4,12 @@
 mod support;
 
 use wgpu_rnn::check::input_value;
+use wgpu_rnn::model::DirectionWeights;
 use wgpu_rnn::reference;
-use wgpu_rnn::train::{CrossEntropy, Loss, Targets};
+use wgpu_rnn::train::{CrossEntropy, Loss, Optimizer, Targets};
 use wgpu_rnn::{
-    Activation, Batch, Cell, Direction, Engine, HeadSpec, HeadSteps, Init, InputSpec, LayerSpec,
-    Layout, Model, States, Tensor, TrainerOptions,
+    Activation, Batch, Cell, Direction, Engine, ErrorKind, Head, HeadSpec, HeadSteps, Init,
+    InputSpec, Layer, LayerSpec, Layout, Model, States, Tensor, TrainerOptions,
 };
 
 /// In parts of an array's largest value.
@@ -187,5 +188,252 @@ fn gradients_match_the_oracle() {
         for case in &list {
             check(name, engine, case);
         }
+    }
+}
+
+/// An optimizer's steps in f64, from the oracle's gradients.
+struct Twin {
+    model: Model,
+    moments: Vec<[Vec<f64>; 2]>,
+}
+
+impl Twin {
+    fn new(model: &Model) -> Self {
+        let zeros = |t: &wgpu_rnn::model::TensorRef<'_>| {
+            [vec![0.0; t.values.len()], vec![0.0; t.values.len()]]
+        };
+        Self { model: model.clone(), moments: model.tensors().iter().map(zeros).collect() }
+    }
+
+    /// Takes step `t`, counted from 1, and returns the loss before it.
+    fn step(&mut self, t: i32, batch: &Batch, targets: &Targets, options: &TrainerOptions) -> f64 {
+        let want = reference::gradients(&self.model, batch, targets, &options.loss).expect("runs");
+        let norm =
+            want.parameters.values().flat_map(|g| g.data()).map(|g| g * g).sum::<f64>().sqrt();
+        let clip = options.clip_norm.map_or(1.0, |most| (f64::from(most) / (norm + 1e-6)).min(1.0));
+        let mut new = Vec::new();
+        for (tensor, moments) in self.model.tensors().iter().zip(&mut self.moments) {
+            let decay =
+                if tensor.name.contains("bias") { 0.0 } else { f64::from(options.weight_decay) };
+            let gradients = want.parameters[&tensor.name].data();
+            let values = tensor.values.iter().zip(gradients).enumerate().map(|(i, (p, g))| {
+                let mut g = g * clip;
+                if let Some(most) = options.clip_value {
+                    g = g.clamp(-f64::from(most), f64::from(most));
+                }
+                let [m, v] = moments;
+                let p = update(options, decay, t, f64::from(*p), g, (&mut m[i], &mut v[i]));
+                narrow(p)
+            });
+            new.push((tensor.name.clone(), values.collect::<Vec<f32>>()));
+        }
+        self.model = with_values(&self.model, &new);
+        want.loss
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is the purpose")]
+fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+/// torch.optim's formulas.
+fn update(
+    options: &TrainerOptions,
+    decay: f64,
+    t: i32,
+    mut p: f64,
+    mut g: f64,
+    (m, v): (&mut f64, &mut f64),
+) -> f64 {
+    let rate = f64::from(options.learning_rate);
+    let is_apart = matches!(options.optimizer, Optimizer::AdamW { .. });
+    if is_apart {
+        p -= rate * decay * p;
+    } else {
+        g += decay * p;
+    }
+    match options.optimizer {
+        Optimizer::Sgd { momentum, nesterov } => {
+            let mu = f64::from(momentum);
+            *m = mu * *m + g;
+            p - rate * if nesterov { g + mu * *m } else { *m }
+        }
+        Optimizer::Adam { betas, epsilon } | Optimizer::AdamW { betas, epsilon } => {
+            let [b1, b2] = betas.map(f64::from);
+            *m = b1 * *m + (1.0 - b1) * g;
+            *v = b2 * *v + (1.0 - b2) * g * g;
+            let (c1, c2) = (1.0 - b1.powi(t), 1.0 - b2.powi(t));
+            p - rate / c1 * *m / ((*v / c2).sqrt() + f64::from(epsilon))
+        }
+        Optimizer::RmsProp { alpha, epsilon } => {
+            let alpha = f64::from(alpha);
+            *v = alpha * *v + (1.0 - alpha) * g * g;
+            p - rate * g / (v.sqrt() + f64::from(epsilon))
+        }
+    }
+}
+
+/// The same network with other values under the names of its tensors.
+fn with_values(model: &Model, values: &[(String, Vec<f32>)]) -> Model {
+    let take = |name: String, old: &Tensor| {
+        let (_, new) = values.iter().find(|(n, _)| *n == name).expect("named");
+        Tensor::new(old.shape(), new.clone()).expect("fits")
+    };
+    let layers = model.layers().iter().enumerate().map(|(index, layer)| {
+        let directions = layer.directions().iter().enumerate().map(|(d, old)| {
+            let name = |stem: &str| {
+                format!("rnn.{}", wgpu_rnn::model::layer_tensor_name(stem, index, d == 1))
+            };
+            DirectionWeights {
+                weight_ih: take(name("weight_ih"), &old.weight_ih),
+                weight_hh: take(name("weight_hh"), &old.weight_hh),
+                bias_ih: old.bias_ih.as_ref().map(|b| take(name("bias_ih"), b)),
+                bias_hh: old.bias_hh.as_ref().map(|b| take(name("bias_hh"), b)),
+                ..old.clone()
+            }
+        });
+        Layer::new(layer.spec().clone(), directions.collect()).expect("fits")
+    });
+    let head = model.head().map(|head| Head {
+        weight: take("fc.weight".into(), &head.weight),
+        bias: head.bias.as_ref().map(|b| take("fc.bias".into(), b)),
+        ..*head
+    });
+    Model::new(model.input().clone(), layers.collect(), head).expect("fits")
+}
+
+#[test]
+fn optimizers_follow_their_formulas_over_steps() {
+    let betas = [0.9, 0.99];
+    let optimizers = [
+        Optimizer::Sgd { momentum: 0.0, nesterov: false },
+        Optimizer::Sgd { momentum: 0.9, nesterov: false },
+        Optimizer::Sgd { momentum: 0.9, nesterov: true },
+        Optimizer::Adam { betas, epsilon: 1e-6 },
+        Optimizer::AdamW { betas, epsilon: 1e-6 },
+        Optimizer::RmsProp { alpha: 0.9, epsilon: 1e-5 },
+    ];
+    let model = Model::builder(InputSpec::Dense { size: 4 })
+        .layer(LayerSpec::new(Cell::Lstm, 6).bidirectional())
+        .layer(LayerSpec::new(Cell::Gru, 5))
+        .head(HeadSpec { steps: HeadSteps::Every, ..HeadSpec::new(3) })
+        .build(Init::PyTorch, 5)
+        .expect("valid");
+    let batches: Vec<(Batch, Targets)> = [(4, 5), (3, 7)]
+        .into_iter()
+        .map(|(rows, steps)| {
+            let batch = dense(rows, steps, 4, Layout::BatchFirst);
+            let batch = batch.with_lengths(lengths(rows, steps)).expect("valid");
+            (batch, classes(&[rows, steps], 3))
+        })
+        .collect();
+    for (name, engine) in support::quick_gpus() {
+        for (index, optimizer) in optimizers.into_iter().enumerate() {
+            let options = TrainerOptions {
+                optimizer,
+                learning_rate: 0.02,
+                weight_decay: if index % 2 == 0 { 0.05 } else { 0.0 },
+                clip_norm: (index % 3 == 0).then_some(0.2),
+                clip_value: (index % 3 == 1).then_some(0.01),
+                ..TrainerOptions::default()
+            };
+            let mut trainer = engine.trainer(&model, options.clone()).expect("trains");
+            let mut twin = Twin::new(&model);
+            let mut sum = 0.0;
+            for t in 1..=6 {
+                let (batch, targets) = &batches[usize::try_from(t).expect("small") % 2];
+                trainer.step(batch, targets).expect("steps");
+                sum += twin.step(t, batch, targets, &options);
+            }
+            let progress = trainer.progress().expect("reads");
+            assert_eq!(progress.steps, 6, "{name}");
+            assert!(!progress.is_stopped, "{name}");
+            let apart = (f64::from(progress.mean_loss) - sum / 6.0).abs();
+            assert!(
+                apart < 1e-4,
+                "{name} {optimizer:?}: loss {} {}",
+                progress.mean_loss,
+                sum / 6.0
+            );
+            for (got, want) in
+                trainer.model().expect("reads").tensors().iter().zip(twin.model.tensors())
+            {
+                let want: Vec<f64> = want.values.iter().map(|v| f64::from(*v)).collect();
+                let apart = difference(got.values, &want);
+                assert!(apart < 2e-4, "{name} {optimizer:?}: {} differs by {apart:.2e}", got.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn two_runs_give_the_same_bits_and_nothing_is_read_back_between_steps() {
+    let list = cases();
+    let case = &list[1];
+    for (name, engine) in support::quick_gpus() {
+        let run = || {
+            let engine = engine.with_strategy(wgpu_rnn::Strategy::Auto);
+            let options = TrainerOptions { loss: case.loss.clone(), ..TrainerOptions::default() };
+            let mut trainer = engine.trainer(&case.model, options).expect("trains");
+            for _ in 0..5 {
+                trainer.step(&case.batch, &case.targets).expect("steps");
+            }
+            trainer.model().expect("reads")
+        };
+        let (first, second) = (run(), run());
+        for (a, b) in first.tensors().iter().zip(second.tensors()) {
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(a.values), bits(b.values), "{name}: {}", a.name);
+        }
+        assert_ne!(first.tensors()[0].values, case.model.tensors()[0].values, "{name}");
+    }
+}
+
+#[test]
+fn a_gradient_that_is_no_number_stops_updates_and_keeps_the_last_parameters() {
+    for (name, engine) in support::quick_gpus() {
+        let model = Model::builder(InputSpec::Dense { size: 1 })
+            .layer(LayerSpec::new(Cell::RnnTanh, 4))
+            .head(HeadSpec::new(1))
+            .build(Init::PyTorch, 6)
+            .expect("valid");
+        let options = TrainerOptions { loss: Loss::Mse, ..TrainerOptions::default() };
+        let mut trainer = engine.trainer(&model, options).expect("trains");
+        let batch =
+            |value: f32| Batch::dense(vec![value; 6], 2, 3, 1, Layout::BatchFirst).expect("valid");
+        let targets = |value: f32| Targets::Values(Tensor::from_fn([2, 3, 1], |_| value));
+        trainer.step(&batch(0.5), &targets(1.0)).expect("steps");
+        assert!(!trainer.progress().expect("reads").is_stopped, "{name}");
+        let good = trainer.model().expect("reads");
+        trainer.step(&batch(0.5), &targets(f32::INFINITY)).expect("steps");
+        trainer.step(&batch(0.5), &targets(1.0)).expect("steps");
+        assert!(trainer.progress().expect("reads").is_stopped, "{name}");
+        assert_eq!(trainer.model().expect("reads"), good, "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused_with_the_reason() {
+    let model = Model::builder(InputSpec::Dense { size: 1 })
+        .layer(LayerSpec::new(Cell::RnnTanh, 4))
+        .head(HeadSpec::new(2))
+        .build(Init::PyTorch, 6)
+        .expect("valid");
+    let refused = Engine::cpu().trainer(&model, TrainerOptions::default()).expect_err("refused");
+    assert!(refused.to_string().contains("expected a GPU"), "{refused}");
+    for (name, engine) in support::quick_gpus() {
+        let options = TrainerOptions { learning_rate: f32::NAN, ..TrainerOptions::default() };
+        let error = engine.trainer(&model, options).expect_err("refused");
+        assert!(error.to_string().contains("learning_rate"), "{name}: {error}");
+        let mut trainer = engine.trainer(&model, TrainerOptions::default()).expect("trains");
+        let batch = Batch::dense(vec![0.0; 4], 2, 2, 1, Layout::BatchFirst).expect("valid");
+        for targets in
+            [classes(&[3], 2), values(&[2, 2]), Targets::Classes(Tensor::from_fn([2], |_| 2))]
+        {
+            let error = trainer.step(&batch, &targets).expect_err("refused");
+            assert_eq!(error.kind(), ErrorKind::Shape, "{name}: {error}");
+        }
+        assert_eq!(trainer.steps(), 0, "{name}");
     }
 }

@@ -38,6 +38,17 @@ impl LossKind {
     }
 }
 
+/// What the loss reads.
+struct Logits {
+    values: Slot,
+    /// Outputs of a row.
+    columns: usize,
+    /// Whether rows are sequences.
+    per_sequence: bool,
+    /// The mode of `lib/back` and the rows that the output layer read.
+    head: Option<(u32, Slot)>,
+}
+
 /// Words of [`TrainPlan::scales`] before the weights of classes.
 pub(crate) const SCALES: u64 = 4;
 
@@ -45,7 +56,7 @@ impl Builder<'_> {
     /// The output layer's product, the loss of its rows, and the gradient of the logits.
     pub(super) fn loss(&mut self, request: TrainRequest, rows: Rows) -> Result<(Top, TrainPlan)> {
         let activation = self.network.head.map_or(Activation::None, |head| head.activation);
-        let (values, columns, per_sequence, head) = self.logits(rows)?;
+        let Logits { values, columns, per_sequence, head } = self.logits(rows)?;
         let (width, stride, row_width) = match head {
             Some(_) => (columns, padded(columns), padded(columns)),
             None => (columns / rows.blocks.max(1), rows.block, rows.width),
@@ -106,9 +117,8 @@ impl Builder<'_> {
         Ok((Top { d, head }, train))
     }
 
-    /// What the loss reads: its slot, the number of outputs, whether rows are sequences, and the mode and rows of
-    /// the output layer.
-    fn logits(&mut self, rows: Rows) -> Result<(Slot, usize, bool, Option<(u32, Slot)>)> {
+    /// The output layer's product, where there is one.
+    fn logits(&mut self, rows: Rows) -> Result<Logits> {
         let Some(head) = self.network.head else {
             let columns = self.network.layers.last().map_or(0, LayerSpec::output_size);
             self.plan.output = OutputPlan {
@@ -120,7 +130,7 @@ impl Builder<'_> {
             if let Slot::Buffer(y) = rows.slot {
                 self.plan.output.buffer = y;
             }
-            return Ok((rows.slot, columns, false, None));
+            return Ok(Logits { values: rows.slot, columns, per_sequence: false, head: None });
         };
         let mode = match head.steps {
             HeadSteps::Every => 1,
@@ -135,7 +145,11 @@ impl Builder<'_> {
         let plain = HeadSpec { activation: Activation::None, ..head };
         let output = self.head(plain, read, rows.width)?;
         self.plan.output = output;
-        let is_per_sequence = head.steps.is_per_sequence();
-        Ok((Slot::Buffer(output.buffer), head.output_size, is_per_sequence, Some((mode, read))))
+        Ok(Logits {
+            values: Slot::Buffer(output.buffer),
+            columns: head.output_size,
+            per_sequence: head.steps.is_per_sequence(),
+            head: Some((mode, read)),
+        })
     }
 }
