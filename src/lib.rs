@@ -65,10 +65,10 @@ pub mod train;
 pub use batch::{Batch, Layout, Output, RunOptions, States, Top, ZeroLength, bucket};
 pub use cell::{Cell, CellFunction, CellOptions};
 pub use engine::{
-    AdapterReport, Constants, ConstantsSource, CooperativeMatrix, Counters, DeviceChoice, Engine,
-    EngineInfo, EngineOptions, Gradients, GridPersistent, LoadedModel, PipelineCache, Precision,
-    Progress, Session, SessionOptions, Strategy, Stream, StreamOptions, Trainer, TrainerOptions,
-    Tuning,
+    AdapterReport, Checkpoint, Constants, ConstantsSource, CooperativeMatrix, Counters,
+    DeviceChoice, Engine, EngineInfo, EngineOptions, Gradients, GridPersistent, LoadedModel,
+    PipelineCache, Precision, Progress, Session, SessionOptions, Strategy, Stream, StreamOptions,
+    Trainer, TrainerOptions, Tuning,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use formats::{LoadOptions, onnx};

@@ -165,6 +165,30 @@ fn a_missing_adapter_is_named_with_those_that_are_there() {
 }
 
 #[test]
+fn kernels_that_share_by_subgroups_run_where_the_adapter_has_them() {
+    for report in pollster::block_on(Engine::adapters()) {
+        let info = &report.info;
+        let has = report.features.contains(wgpu_rnn::wgpu::Features::SUBGROUP)
+            && info.subgroup_min_size == info.subgroup_max_size;
+        if report.unusable.is_some() || !has {
+            continue;
+        }
+        let options = EngineOptions {
+            device: DeviceChoice::Index(report.index),
+            strategy: Strategy::StepTile,
+            ..EngineOptions::default()
+        };
+        let engine = pollster::block_on(Engine::with_options(&options)).expect("opens");
+        let model = Model::builder(InputSpec::Dense { size: 4 })
+            .layer(LayerSpec::new(Cell::RnnTanh, 8))
+            .build(Init::PyTorch, 1)
+            .expect("valid");
+        let plan = engine.load(&model).expect("loads").plan(2, 3);
+        assert!(plan.is_ok(), "{}: {plan:?}", info.name);
+    }
+}
+
+#[test]
 fn auto_never_takes_a_software_adapter() {
     let engine = pollster::block_on(Engine::new()).expect("always something");
     assert!(!engine.info().is_software);

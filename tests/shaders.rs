@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use wgpu_rnn::cell::Cell;
 use wgpu_rnn::kernel::train::Stage;
 use wgpu_rnn::kernel::uniforms::{
-    Activate, Back, Block, Calibrate, Canary, Clear, CopyRows, Gemm, GridCanary, LossShape, Norm,
-    NormRows, Optimize, Recur, Squares, Step, Sum, SumLoss,
+    Activate, Back, Block, Calibrate, Canary, Clear, CopyRows, Dropout, Gemm, GridCanary,
+    LossShape, Norm, NormRows, Optimize, Recur, Squares, Step, Sum, SumLoss,
 };
 use wgpu_rnn::kernel::{Access, Kernel, Precision, RowTile, Rules, Variant, cell_wgsl};
 use wgpu_rnn::wgpu::naga;
@@ -177,7 +177,9 @@ fn uniform_blocks_equal_their_rust_structs() {
                 ("norm", Access::Uniform) if kernel == Kernel::Train(Stage::Norm) => {
                     check_block::<Norm>(kernel, binding)
                 }
-                ("shape", Access::Uniform) if kernel == Kernel::Train(Stage::Loss) => {
+                ("shape", Access::Uniform)
+                    if matches!(kernel, Kernel::Train(Stage::Loss | Stage::Ctc)) =>
+                {
                     check_block::<LossShape>(kernel, binding)
                 }
                 ("shape", Access::Uniform) => check_block::<Activate>(kernel, binding),
@@ -185,6 +187,7 @@ fn uniform_blocks_equal_their_rust_structs() {
                 ("rows", Access::Uniform) => check_block::<CopyRows>(kernel, binding),
                 ("canary", Access::Uniform) => check_block::<Canary>(kernel, binding),
                 ("back", Access::Uniform) => check_block::<Back>(kernel, binding),
+                ("dropout", Access::Uniform) => check_block::<Dropout>(kernel, binding),
                 ("sum_loss", Access::Uniform) => check_block::<SumLoss>(kernel, binding),
                 ("sum", Access::Uniform) => check_block::<Sum>(kernel, binding),
                 ("squares", Access::Uniform) => check_block::<Squares>(kernel, binding),

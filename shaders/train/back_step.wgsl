@@ -29,6 +29,8 @@ struct Step {
 override WG_X: u32 = 64u;
 override WG_Y: u32 = 1u;
 override PEEPHOLE: bool = false;
+// Behind a projection `dy` is the gradient of this step's h, complete: [D, B, H/4] (back_product.wgsl).
+override PROJECTED: bool = false;
 
 // What a step of a cell gives back: gradients of the pre-activations, and what it hands on.
 struct Backed {
@@ -68,7 +70,7 @@ fn turn(j: u32, longest: u32, row0: u32, d: u32, unit: u32) {
     let is_end = j == longest;
     let next = longest - j;
     var sum: Rows;
-    if (next < longest) {
+    if (next < longest && !PROJECTED) {
         sum = handed_back(next, row0, d, unit);
     }
     let columns = GATES * recur.units4;
@@ -95,7 +97,11 @@ fn turn(j: u32, longest: u32, row0: u32, d: u32, unit: u32) {
             continue;
         }
         let t = time_of(s, len, reads_backwards(recur.reverse_mask, d));
-        dh += dy[y_index(t, row, d) + unit];
+        if (PROJECTED) {
+            dh += dy[at];
+        } else {
+            dh += dy[y_index(t, row, d) + unit];
+        }
         let gates = gates_index(s, row, d, columns) + unit;
         var gx: array<vec4f, GATES>;
         var gh: array<vec4f, GATES>;

@@ -13,6 +13,9 @@
 @group(0) @binding(4) var<storage, read> lengths: array<u32>;               // [B]
 @group(0) @binding(5) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom; else unused
 @group(0) @binding(6) var<storage, read_write> before: array<vec4f>;        // [D, T·B, H/4]
+@group(0) @binding(7) var<storage, read_write> outputs: array<vec4f>;       // [D, T·B, H/4]: h before a projection
+
+override OUTPUTS: bool = false;
 
 @compute @workgroup_size(16, 4, 1)
 fn main(@builtin(global_invocation_id) id: vec3u) {
@@ -26,7 +29,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     let len = lengths[row];
     var c = c_0[state_index(row, d, recur.units4) + unit];
     for (var s = 0u; s < len; s++) {
-        before[((d * recur.gate_steps + s) * recur.batch + row) * recur.units4 + unit] = c;
+        let place = ((d * recur.gate_steps + s) * recur.batch + row) * recur.units4 + unit;
+        before[place] = c;
         let at = gates_index(s, row, d, columns) + unit;
         var gx: array<vec4f, GATES>;
         var gh: array<vec4f, GATES>;
@@ -36,6 +40,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         }
         var states: array<vec4f, STATES>;
         states[STATES - 1u] = c;
-        c = cell_step(gx, gh, states, d, unit)[STATES - 1u];
+        let after = cell_step(gx, gh, states, d, unit);
+        c = after[STATES - 1u];
+        if (OUTPUTS) {
+            outputs[place] = without_padding(cell_output(after[0], c, d), unit, recur.units);
+        }
     }
 }

@@ -84,7 +84,11 @@ impl LoadedModel {
     }
 
     /// Packs a network with what training keeps beside its weights.
-    pub(super) fn for_training(engine: Engine, model: &Model) -> Result<Self> {
+    pub(super) fn for_training(
+        engine: Engine,
+        model: &Model,
+        moments: Option<[&Model; 2]>,
+    ) -> Result<Self> {
         let Some(gpu) = engine.gpu() else {
             return Err(Error::unsupported(format!(
                 "training: expected a GPU, got the CPU path ({}; name a software adapter to use it)",
@@ -93,7 +97,16 @@ impl LoadedModel {
         };
         let precision = engine.shared.wishes.precision;
         let mut weights = Weights::upload(gpu, model, precision)?;
-        weights.prepare_training(gpu, &parameters(&NetworkSpec::from(model)))?;
+        let network = NetworkSpec::from(model);
+        weights.prepare_training(gpu, &parameters(&network))?;
+        for (which, moments) in moments.into_iter().flatten().enumerate() {
+            if NetworkSpec::from(moments) != network {
+                return Err(Error::weights(
+                    "checkpoint: expected moments of the same network, got those of another",
+                ));
+            }
+            weights.restore_moments(gpu, &Weights::upload(gpu, moments, precision)?, which)?;
+        }
         Ok(Self::with(engine.clone(), model, Packed::Gpu(weights)))
     }
 

@@ -25,7 +25,7 @@ pub use autotune::Tuning;
 pub use loaded::LoadedModel;
 pub use session::{Session, SessionOptions};
 pub use stream::{Stream, StreamOptions};
-pub use train::{Gradients, Progress, Trainer, TrainerOptions};
+pub use train::{Checkpoint, Gradients, Progress, Trainer, TrainerOptions};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -8,13 +8,17 @@ use super::upload;
 use super::{Engine, LoadedModel, Strategy};
 use crate::batch::{Batch, States, by_falling_length};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Recording, Wait, Weights, Workspace, count, encode, read_back, unpack};
+use crate::gpu::{
+    Gpu, Recording, Wait, Weights, Workspace, count, encode, pack, read_back, unpack,
+};
+use crate::kernel::Precision;
 use crate::model::Model;
 use crate::plan::{
     LossKind, OptimizerKind, Parameter, Plan, PlanRequest, RunShape, TrainBuffer, TrainPlan,
     TrainRequest, WeightId, padded, parameters, steps_capacity,
 };
 use crate::tensor::Tensor;
+use crate::train::random::philox;
 use crate::train::{CrossEntropy, Loss, Optimizer, Targets};
 
 /// Steps that may be on the device at once: one computes while the host packs the next.
@@ -35,6 +39,15 @@ pub struct TrainerOptions {
     pub clip_norm: Option<f32>,
     /// Bounds every value of a gradient to ±this, after `clip_norm`. Default none.
     pub clip_value: Option<f32>,
+    /// Probability with which a value between two layers is dropped while training; those that pass are divided
+    /// by one minus it. Default 0.
+    pub dropout: f32,
+    /// Of dropout. Default 0.
+    pub seed: u64,
+    /// Starts every step with the states that the last one ended with, which cuts the gradient there (truncated
+    /// backpropagation through time). Batches then have no lengths; one with initial states of its own, or with
+    /// another number of sequences, starts anew. Default false.
+    pub carry_states: bool,
 }
 
 impl Default for TrainerOptions {
@@ -46,6 +59,9 @@ impl Default for TrainerOptions {
             weight_decay: 0.0,
             clip_norm: None,
             clip_value: None,
+            dropout: 0.0,
+            seed: 0,
+            carry_states: false,
         }
     }
 }
@@ -67,6 +83,12 @@ impl TrainerOptions {
                 )));
             }
         }
+        if !(0.0..1.0).contains(&self.dropout) {
+            let got = self.dropout;
+            return Err(Error::shape(format!(
+                "training dropout: expected 0 to below 1, got {got}"
+            )));
+        }
         Ok(())
     }
 
@@ -78,7 +100,7 @@ impl TrainerOptions {
             | Optimizer::AdamW { betas: [b1, b2], epsilon } => (b1, b2, epsilon, false),
             Optimizer::RmsProp { alpha, epsilon } => (0.0, alpha, epsilon, false),
         };
-        let t = i32::try_from(t).unwrap_or(i32::MAX);
+        let power = i32::try_from(t).unwrap_or(i32::MAX);
         let mut hyper = [0.0; 16];
         hyper[..10].copy_from_slice(&[
             self.learning_rate,
@@ -86,14 +108,26 @@ impl TrainerOptions {
             second,
             epsilon,
             self.weight_decay,
-            bias_correction(first, t),
-            bias_correction(second, t),
+            bias_correction(first, power),
+            bias_correction(second, power),
             f32::from(u8::from(nesterov)),
             self.clip_norm.unwrap_or(0.0),
             self.clip_value.unwrap_or(0.0),
         ]);
+        [hyper[10], hyper[12]] = step_seed(self.seed, t);
+        hyper[11] = self.dropout;
         hyper
     }
+}
+
+/// Halves of what the random numbers of step `t` start from, as numbers.
+#[expect(clippy::cast_precision_loss, reason = "16 bits fit f32")]
+fn step_seed(seed: u64, t: u64) -> [f32; 2] {
+    let halves =
+        |word: u64| [word & 0xffff_ffff, word >> 32].map(|half| u32::try_from(half).unwrap_or(0));
+    let [low, high] = halves(t);
+    let word = philox([low, high, 0, 0], halves(seed))[0];
+    [(word & 0xffff) as f32, (word >> 16) as f32]
 }
 
 /// 1 − β^t.
@@ -162,6 +196,31 @@ pub struct Trainer {
     unread: u64,
     /// What the device may still use, the oldest first.
     in_flight: VecDeque<(Workspace, wgpu::SubmissionIndex)>,
+    /// The states that the last step ended with, where they are carried.
+    carried: Option<Carried>,
+}
+
+/// States between steps, on the device.
+#[derive(Debug)]
+struct Carried {
+    rows: usize,
+    /// h and c of every layer, padded `[D, B, R]`.
+    layers: Vec<(wgpu::Buffer, Option<wgpu::Buffer>)>,
+}
+
+/// Everything that a training run is resumed from, bit by bit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// The network.
+    pub model: Model,
+    /// First moments of the optimizer, by parameter.
+    pub first: Model,
+    /// Second moments, by parameter.
+    pub second: Model,
+    /// Steps taken.
+    pub steps: u64,
+    /// The states that the last step ended with, where they are carried.
+    pub states: Option<States>,
 }
 
 impl Engine {
@@ -171,10 +230,34 @@ impl Engine {
     /// `Unsupported` on the CPU path, in another precision than f32, and when the loss does not fit the network;
     /// `Shape` for a number out of range; as [`Engine::load`].
     pub fn trainer(&self, model: &Model, options: TrainerOptions) -> Result<Trainer> {
+        self.trainer_with(model, options, None)
+    }
+
+    /// Goes on from a checkpoint; the steps to come give the same bits as without the interruption, on the same
+    /// device with the same options.
+    ///
+    /// # Errors
+    /// As [`Engine::trainer`]; `Weights` when the moments are those of another network.
+    pub fn resume(&self, checkpoint: &Checkpoint, options: TrainerOptions) -> Result<Trainer> {
+        let moments = [&checkpoint.first, &checkpoint.second];
+        let mut trainer = self.trainer_with(&checkpoint.model, options, Some(moments))?;
+        trainer.steps = checkpoint.steps;
+        if let Some(states) = &checkpoint.states {
+            trainer.restore_states(states)?;
+        }
+        Ok(trainer)
+    }
+
+    fn trainer_with(
+        &self,
+        model: &Model,
+        options: TrainerOptions,
+        moments: Option<[&Model; 2]>,
+    ) -> Result<Trainer> {
         options.check()?;
         crate::train::check_trainable(model)?;
         let engine = self.with_strategy(Strategy::Auto);
-        let loaded = LoadedModel::for_training(engine, model)?;
+        let loaded = LoadedModel::for_training(engine, model, moments)?;
         let parameters = parameters(&loaded.inner().network);
         let trainer = Trainer {
             model: loaded,
@@ -183,6 +266,7 @@ impl Engine {
             steps: 0,
             unread: 0,
             in_flight: VecDeque::new(),
+            carried: None,
         };
         Ok(trainer)
     }
@@ -202,13 +286,8 @@ impl Trainer {
             Optimizer::AdamW { .. } => OptimizerKind::AdamW,
             Optimizer::RmsProp { .. } => OptimizerKind::RmsProp,
         };
-        let hyper = self.options.hyper(self.steps + 1);
-        let loaded = self.model.inner();
-        let (gpu, weights) = on_gpu(loaded)?;
-        if let Some(buffer) = weights.training(TrainBuffer::Hyper) {
-            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&hyper));
-        }
-        if self.submit(batch, targets, Some(kind), false)?.is_some() {
+        let wish = Wish { optimizer: Some(kind), gradients: true, dropout: true, carry: true };
+        if self.submit(batch, targets, wish)?.is_some() {
             self.steps += 1;
             self.unread += 1;
         }
@@ -232,7 +311,8 @@ impl Trainer {
                 Tensor::zeros([batch.batch_size(), batch.steps(), width])
             }),
         };
-        let Some(part) = self.submit(batch, targets, None, true)? else { return Ok(gradients) };
+        let wish = Wish { gradients: true, ..Wish::default() };
+        let Some(part) = self.submit(batch, targets, wish)? else { return Ok(gradients) };
         self.write_progress(&before)?;
         let Some((workspace, _)) = self.in_flight.pop_back() else { return Ok(gradients) };
         let missing = || Error::device("training: expected a plan for it");
@@ -242,8 +322,8 @@ impl Trainer {
             let buffer = weights.training(TrainBuffer::Gradient(parameter.id));
             sources.push((buffer.ok_or_else(missing)?, parameter.bytes));
         }
-        let own = [train.losses].into_iter().chain(train.carries.iter().copied());
-        for id in own.chain(train.input_gradient) {
+        let carries = train.carries.iter().flat_map(|c| [Some(c.both), c.h]).flatten();
+        for id in [train.losses].into_iter().chain(carries).chain(train.input_gradient) {
             sources.push((&workspace.buffers[id], workspace.plan.buffers[id].bytes));
         }
         let mut arrays = read_all(gpu, &sources)?.into_iter();
@@ -253,9 +333,15 @@ impl Trainer {
         let rows = if workspace.plan.output.last_only { 1 } else { workspace.plan.request.steps };
         let losses = arrays.next().unwrap_or_default();
         gradients.loss = losses.iter().take(rows * part.rows.len()).sum();
-        for layer in 0..train.carries.len() {
-            let carry = arrays.next().unwrap_or_default();
-            take_states(&mut gradients.states, layer, &carry, &part.rows);
+        for (layer, carry) in train.carries.iter().enumerate() {
+            let both = arrays.next().unwrap_or_default();
+            let (h, c) = both.split_at(both.len() / 2);
+            let own = carry.h.and_then(|_| arrays.next());
+            let states = &mut gradients.states;
+            take_rows(&mut states.h[layer], own.as_deref().unwrap_or(h), &part.rows);
+            if let Some(into) = &mut states.c[layer] {
+                take_rows(into, c, &part.rows);
+            }
         }
         if let (Some(into), Some(values)) = (&mut gradients.input, arrays.next()) {
             let width = loaded.network.input.width();
@@ -267,6 +353,87 @@ impl Trainer {
         }
         loaded.give_workspace(gpu, workspace);
         Ok(gradients)
+    }
+
+    /// Computes the loss of a batch, without dropout, and leaves everything as it is.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn evaluate(&mut self, batch: &Batch, targets: &Targets) -> Result<f32> {
+        let loaded = std::sync::Arc::clone(self.model.inner());
+        let (gpu, _) = on_gpu(&loaded)?;
+        let before = self.read_progress()?;
+        if self.submit(batch, targets, Wish::default())?.is_none() {
+            return Ok(0.0);
+        }
+        let loss = self.read_progress()?[1];
+        self.write_progress(&before)?;
+        if let Some((workspace, _)) = self.in_flight.pop_back() {
+            loaded.give_workspace(gpu, workspace);
+        }
+        Ok(loss)
+    }
+
+    /// Lets the next step start with states of zero.
+    pub fn reset_states(&mut self) {
+        self.carried = None;
+    }
+
+    /// Reads everything that a run is resumed from, and waits for what was submitted.
+    ///
+    /// # Errors
+    /// `Device` when the device fails.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint> {
+        let model = self.model()?;
+        let first = self.read_model(TrainBuffer::First)?;
+        let second = self.read_model(TrainBuffer::Second)?;
+        Ok(Checkpoint { model, first, second, steps: self.steps, states: self.read_states()? })
+    }
+
+    /// Reads buffers of training as a network of the same shape.
+    fn read_model(&self, which: fn(WeightId) -> TrainBuffer) -> Result<Model> {
+        let loaded = self.model.inner();
+        let (gpu, weights) = on_gpu(loaded)?;
+        let mut arrays = HashMap::new();
+        for parameter in &self.parameters {
+            if let Some(buffer) = weights.training(which(parameter.id)) {
+                let read = read_all(gpu, &[(buffer, parameter.bytes)])?;
+                arrays.extend(read.into_iter().map(|values| (parameter.id, values)));
+            }
+        }
+        unpack::model(&loaded.model, &arrays, true)
+    }
+
+    fn read_states(&self) -> Result<Option<States>> {
+        let Some(carried) = &self.carried else { return Ok(None) };
+        let loaded = self.model.inner();
+        let (gpu, _) = on_gpu(loaded)?;
+        let mut states = States::zeros(&loaded.model, carried.rows);
+        for (layer, (h, c)) in carried.layers.iter().enumerate() {
+            let read = read_all(gpu, &[(h, h.size())])?;
+            put_states(&mut states.h[layer], &read[0]);
+            if let (Some(c), Some(into)) = (c, &mut states.c[layer]) {
+                let read = read_all(gpu, &[(c, c.size())])?;
+                put_states(into, &read[0]);
+            }
+        }
+        Ok(Some(states))
+    }
+
+    fn restore_states(&mut self, states: &States) -> Result<()> {
+        let (gpu, _) = on_gpu(self.model.inner())?;
+        let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let upload = |tensor: &Tensor| {
+            let packed = pack::state_rows(tensor, Precision::F32);
+            gpu.buffer_with("carried states", bytemuck::cast_slice(&packed), usage)
+        };
+        let mut layers = Vec::new();
+        for (h, c) in states.h.iter().zip(&states.c) {
+            layers.push((upload(h)?, c.as_ref().map(upload).transpose()?));
+        }
+        let rows = states.h.first().map_or(0, |h| h.shape()[1]);
+        self.carried = Some(Carried { rows, layers });
+        Ok(())
     }
 
     /// Reads how training goes, and waits for what was submitted.
@@ -318,15 +485,9 @@ impl Trainer {
     }
 
     /// Uploads and submits; `None` when no sequence has a step.
-    fn submit(
-        &mut self,
-        batch: &Batch,
-        targets: &Targets,
-        optimizer: Option<OptimizerKind>,
-        input_gradient: bool,
-    ) -> Result<Option<Part>> {
+    fn submit(&mut self, batch: &Batch, targets: &Targets, wish: Wish) -> Result<Option<Part>> {
         let loaded = std::sync::Arc::clone(self.model.inner());
-        let (gpu, _) = on_gpu(&loaded)?;
+        let (gpu, weights) = on_gpu(&loaded)?;
         gpu.check_alive()?;
         batch.check_fits(&loaded.model)?;
         targets.check(&self.options.loss, &loaded.model, batch)?;
@@ -335,17 +496,25 @@ impl Trainer {
         if longest == 0 {
             return Ok(None);
         }
+        let carries = wish.carry && self.options.carry_states;
+        if carries && lengths.iter().any(|len| *len != longest) {
+            return Err(Error::unsupported(
+                "training: expected sequences of one length with carry_states, got several lengths",
+            ));
+        }
         let rows = by_falling_length(&lengths);
         let initial = batch.initial().map(|states| states.select(&rows));
         let part = Part::new(batch, rows, 0..longest);
         let train = TrainRequest {
-            loss: kind_of(&self.options.loss)?,
+            loss: kind_of(&self.options.loss),
             weighted: matches!(
                 &self.options.loss,
                 Loss::CrossEntropy(CrossEntropy { class_weights: Some(_), .. })
             ),
-            optimizer,
-            input_gradient: input_gradient && !batch.is_tokens(),
+            optimizer: wish.optimizer,
+            gradients: wish.gradients,
+            input_gradient: wish.gradients && wish.optimizer.is_none() && !batch.is_tokens(),
+            dropout: wish.dropout && self.options.dropout > 0.0,
         };
         let steps = steps_capacity(longest);
         let request = loaded.request(part.rows.len(), steps, None);
@@ -356,14 +525,27 @@ impl Trainer {
         let missing = || Error::device("training: expected a plan without a caller's buffers");
         let transfers = workspace.transfers.as_mut().ok_or_else(missing)?;
         pollster::block_on(transfers.upload.ready(gpu))?;
+        if let Some(buffer) = weights.training(TrainBuffer::Hyper) {
+            let hyper = self.options.hyper(self.steps + 1);
+            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&hyper));
+        }
+        // What does not carry leaves what is carried alone.
+        let kept = if carries { None } else { self.carried.take() };
+        let carried = self.carried.take().filter(|c| c.rows == part.rows.len());
+        let carried = match carried {
+            None if carries => Some((Carried::new(gpu, &plan, part.rows.len()), false)),
+            other => other.map(|carried| (carried, initial.is_none())),
+        };
         let index = gpu.scoped("training step", || {
             let copies =
                 upload::fill(&loaded, gpu, &workspace, batch, &part, initial.as_ref(), &more)?;
-            let index = record(gpu, &loaded, &workspace, &part, &copies)?;
+            let states = carried.as_ref().map(|(carried, starts)| (carried, *starts));
+            let index = record(gpu, &loaded, &workspace, &part, &copies, states)?;
             workspace.transfers.as_mut().ok_or_else(missing)?.upload.reclaim();
             Ok(index)
         })?;
-        workspace.has_zero_states = initial.is_none();
+        workspace.has_zero_states = initial.is_none() && !carries;
+        self.carried = carried.map(|(carried, _)| carried).or(kept);
         self.in_flight.push_back((workspace, index));
         Ok(Some(part))
     }
@@ -402,6 +584,54 @@ impl Drop for Trainer {
     }
 }
 
+/// What is done with a batch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wish {
+    optimizer: Option<OptimizerKind>,
+    gradients: bool,
+    dropout: bool,
+    carry: bool,
+}
+
+impl Carried {
+    fn new(gpu: &Gpu, plan: &Plan, rows: usize) -> Self {
+        let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let buffer = |id: usize| gpu.buffer("carried states", plan.buffers[id].bytes, usage);
+        let layers = plan.layers.iter().map(|l| (buffer(l.h_0), l.c_0.map(buffer))).collect();
+        Self { rows, layers }
+    }
+
+    /// The states before the first dispatch.
+    fn encode_start(&self, workspace: &Workspace, encoder: &mut wgpu::CommandEncoder) {
+        for ((h, c), layer) in self.layers.iter().zip(&workspace.plan.layers) {
+            encoder.copy_buffer_to_buffer(h, 0, &workspace.buffers[layer.h_0], 0, Some(h.size()));
+            if let (Some(c), Some(id)) = (c, layer.c_0) {
+                encoder.copy_buffer_to_buffer(c, 0, &workspace.buffers[id], 0, Some(c.size()));
+            }
+        }
+    }
+
+    /// The states after the last.
+    fn encode_end(&self, workspace: &Workspace, encoder: &mut wgpu::CommandEncoder) {
+        for ((h, c), layer) in self.layers.iter().zip(&workspace.plan.layers) {
+            encoder.copy_buffer_to_buffer(&workspace.buffers[layer.h_n], 0, h, 0, Some(h.size()));
+            if let Some(c) = c {
+                let cells = &workspace.buffers[layer.cells];
+                encoder.copy_buffer_to_buffer(cells, layer.cells_at, c, 0, Some(c.size()));
+            }
+        }
+    }
+}
+
+/// Puts padded states `[D, B, R]` in place.
+fn put_states(into: &mut Tensor, padded_rows: &[f32]) {
+    let width = into.shape()[2];
+    let rows = padded_rows.chunks(padded(width));
+    for (target, source) in into.data_mut().chunks_mut(width.max(1)).zip(rows) {
+        target.copy_from_slice(&source[..width]);
+    }
+}
+
 fn on_gpu(loaded: &Loaded) -> Result<(&Gpu, &Weights)> {
     loaded.on_gpu().ok_or_else(|| {
         Error::unsupported(format!(
@@ -411,19 +641,15 @@ fn on_gpu(loaded: &Loaded) -> Result<(&Gpu, &Weights)> {
     })
 }
 
-fn kind_of(loss: &Loss) -> Result<LossKind> {
-    Ok(match loss {
+const fn kind_of(loss: &Loss) -> LossKind {
+    match loss {
         Loss::CrossEntropy(_) => LossKind::CrossEntropy,
         Loss::BinaryCrossEntropy => LossKind::BinaryCrossEntropy,
         Loss::Mse => LossKind::Mse,
         Loss::L1 => LossKind::L1,
         Loss::Huber { .. } => LossKind::Huber,
-        Loss::Ctc { .. } => {
-            return Err(Error::unsupported(
-                "training: expected a loss other than ctc, which the GPU does not compute yet",
-            ));
-        }
-    })
+        Loss::Ctc { .. } => LossKind::Ctc,
+    }
 }
 
 fn wait_for(gpu: &Gpu, index: wgpu::SubmissionIndex) -> Result<()> {
@@ -436,6 +662,7 @@ fn record(
     workspace: &Workspace,
     part: &Part,
     copies: &[upload::Copy],
+    carried: Option<(&Carried, bool)>,
 ) -> Result<wgpu::SubmissionIndex> {
     let plan = &workspace.plan;
     let shape = RunShape::new(&part.lengths);
@@ -448,16 +675,22 @@ fn record(
         });
         if first == 0 {
             upload::encode(workspace, &mut encoder, copies);
+            if let Some((carried, true)) = carried {
+                carried.encode_start(workspace, &mut encoder);
+            }
             super::part::encode_start(workspace, &mut encoder);
         }
         let recording = Recording {
             shape: &shape,
             ops: first..end,
-            with_states: false,
+            with_states: carried.is_some(),
             late: &[],
             with_stamps: false,
         };
         encode(gpu, workspace, &mut encoder, recording);
+        if let (Some((carried, _)), true) = (carried, end == plan.ops.len()) {
+            carried.encode_end(workspace, &mut encoder);
+        }
         index = Some(gpu.queue.submit([encoder.finish()]));
         count(&loaded.engine.shared.counts.submits);
         first = end;
@@ -486,10 +719,15 @@ fn extra_uploads(
             scales.extend(options.class_weights.iter().flatten());
         }
         Loss::Huber { delta } => scales[2] = *delta,
+        #[expect(clippy::cast_precision_loss, reason = "classes are below 2^24")]
+        Loss::Ctc { blank } => scales[3] = *blank as f32,
         _ => {}
     }
     let bytes = |values: &[u32]| bytemuck::cast_slice(values).to_vec();
-    let words = target_words(model, loss, batch, targets, part);
+    let words = match targets {
+        Targets::Labels(labels) => label_words(labels, part),
+        _ => target_words(model, loss, batch, targets, part),
+    };
     let mut more = vec![
         (train.targets, bytes(&words)),
         (train.scales, bytemuck::cast_slice(&scales).to_vec()),
@@ -541,6 +779,23 @@ fn target_words(
     words
 }
 
+/// B + 1 starts, then the labels of every sequence in the device's order; no more than one beyond what its steps
+/// can hold, which is as impossible as any more.
+fn label_words(labels: &[Vec<u32>], part: &Part) -> Vec<u32> {
+    let kept = part.rows.iter().zip(&part.lengths).map(|(&b, &len)| {
+        let most = usize::try_from(len).unwrap_or(0) + 1;
+        if len == 0 { &[][..] } else { &labels[b][..labels[b].len().min(most)] }
+    });
+    let mut words = vec![0];
+    let mut all = Vec::new();
+    for list in kept {
+        all.extend_from_slice(list);
+        words.push(u32::try_from(all.len()).unwrap_or(u32::MAX));
+    }
+    words.extend(all);
+    words
+}
+
 /// V + 1 starts, then the places t·B + b of all valid steps, sorted by token.
 fn places_of_tokens(batch: &Batch, part: &Part, vocab: usize) -> Vec<u32> {
     let mut by_token: Vec<(u32, u32)> = Vec::new();
@@ -562,23 +817,14 @@ fn places_of_tokens(batch: &Batch, part: &Part, vocab: usize) -> Vec<u32> {
     words
 }
 
-/// Puts gradients of initial states `[2, D, B, H]`, padded, in the caller's rows.
-fn take_states(states: &mut States, layer: usize, carry: &[f32], rows: &[usize]) {
-    let h = &mut states.h[layer];
-    let (directions, batch) = (h.shape()[0], h.shape()[1]);
-    let half = carry.len() / 2;
-    let take = |tensor: &mut Tensor, values: &[f32]| {
-        let width = tensor.shape()[2];
-        for d in 0..directions {
-            for (column, &b) in rows.iter().enumerate() {
-                let source = &values[(d * batch + column) * padded(width)..][..width];
-                tensor.data_mut()[(d * batch + b) * width..][..width].copy_from_slice(source);
-            }
+/// Puts padded rows `[D, B, width]` in the caller's rows.
+fn take_rows(into: &mut Tensor, values: &[f32], rows: &[usize]) {
+    let (directions, batch, width) = (into.shape()[0], into.shape()[1], into.shape()[2]);
+    for d in 0..directions {
+        for (column, &b) in rows.iter().enumerate() {
+            let source = &values[(d * batch + column) * padded(width)..][..width];
+            into.data_mut()[(d * batch + b) * width..][..width].copy_from_slice(source);
         }
-    };
-    take(h, &carry[..half]);
-    if let Some(c) = &mut states.c[layer] {
-        take(c, &carry[half..]);
     }
 }
 

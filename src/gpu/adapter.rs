@@ -198,7 +198,9 @@ async fn open_adapter(adapter: &wgpu::Adapter, options: &EngineOptions) -> Resul
     features.set(wgpu::Features::PIPELINE_CACHE, options.pipeline_cache.is_some());
     let wants_matrices = options.cooperative_matrix == CooperativeMatrix::Use;
     let takes_matrices = wants_matrices && multiplies_tiles(adapter);
-    features.set(MATRIX_FEATURES, takes_matrices);
+    if takes_matrices {
+        features |= MATRIX_FEATURES;
+    }
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("wgpu-rnn"),
         required_features: adapter.features() & features,

@@ -94,11 +94,25 @@ impl Source<'_> {
         let input = Place { gates, hidden, columns, rows };
         let plain = Columns::plain(spec.state_size());
         let recur = Place { gates, hidden, columns: plain, rows: plain.padded() };
+        let project = Place {
+            gates: 1,
+            hidden: spec.state_size(),
+            columns: Columns::plain(hidden),
+            rows: padded(hidden),
+        };
         let mut directions = Vec::new();
         for (d, old) in layer.directions().iter().enumerate() {
             let (ih, hh) = (WeightId::InputWeight(index), WeightId::RecurWeight(index));
             let (b_ih, b_hh) = (WeightId::InputBias(index), WeightId::RecurBias(index));
+            let (hr, params) = (WeightId::Projection(index), WeightId::CellParams(index));
+            let units = padded(hidden);
+            let peephole = |v: &[f32], i: usize| {
+                v[d * (16 + 3 * units) + 16 + i / hidden * units + i % hidden]
+            };
             directions.push(DirectionWeights {
+                weight_hr: self
+                    .optional(hr, old.weight_hr.as_ref(), |v, i| project.weight(v, d, i))?,
+                peephole: self.optional(params, old.peephole.as_ref(), peephole)?,
                 weight_ih: self.take(ih, &old.weight_ih, |v, i| input.weight(v, d, i))?,
                 weight_hh: self.take(hh, &old.weight_hh, |v, i| recur.weight(v, d, i))?,
                 bias_ih: self.optional(b_ih, old.bias_ih.as_ref(), |v, i| recur.bias(v, d, i))?,

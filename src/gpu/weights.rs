@@ -105,6 +105,28 @@ impl Weights {
         })
     }
 
+    /// Takes first (0) or second (1) moments from weights that lie the same way.
+    ///
+    /// # Errors
+    /// `Device` when the device fails.
+    pub(crate) fn restore_moments(&self, gpu: &Gpu, moments: &Self, which: usize) -> Result<()> {
+        gpu.scoped("moments", || {
+            let mut encoder =
+                gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            for (buffer, target) in &self.training {
+                let id = match (buffer, which) {
+                    (TrainBuffer::First(id), 0) | (TrainBuffer::Second(id), 1) => *id,
+                    _ => continue,
+                };
+                let source = moments.get(id)?;
+                let bytes = source.bytes.min(target.size());
+                encoder.copy_buffer_to_buffer(&source.buffer, source.at, target, 0, Some(bytes));
+            }
+            gpu.queue.submit([encoder.finish()]);
+            Ok(())
+        })
+    }
+
     /// Returns a buffer of training.
     pub(crate) fn training(&self, id: TrainBuffer) -> Option<&wgpu::Buffer> {
         self.training.get(&id)

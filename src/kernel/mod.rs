@@ -137,7 +137,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// Every kernel, for tests that walk the table.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 51] = [
         Self::Gemm,
         Self::OneHot,
         Self::RecurStep,
@@ -185,6 +185,10 @@ impl Kernel {
         Self::Train(train::Stage::SquareSums),
         Self::Train(train::Stage::Norm),
         Self::Train(train::Stage::Optimize),
+        Self::Train(train::Stage::Dropout),
+        Self::Train(train::Stage::Ctc),
+        Self::Train(train::Stage::PeepholeGrad),
+        Self::Train(train::Stage::BackProduct),
     ];
 
     /// Returns the row of the table.

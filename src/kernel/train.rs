@@ -38,11 +38,19 @@ pub enum Stage {
     Norm,
     /// A step of an optimizer.
     Optimize,
+    /// Dropout between layers.
+    Dropout,
+    /// The loss of unaligned labels.
+    Ctc,
+    /// The gradient of peepholes, slice by slice.
+    PeepholeGrad,
+    /// A product with a transposed weight inside a step of backpropagation.
+    BackProduct,
 }
 
 impl Stage {
     /// Every kernel of training.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Loss,
         Self::SumLoss,
         Self::Before,
@@ -56,6 +64,10 @@ impl Stage {
         Self::SquareSums,
         Self::Norm,
         Self::Optimize,
+        Self::Dropout,
+        Self::Ctc,
+        Self::PeepholeGrad,
+        Self::BackProduct,
     ];
 
     /// Returns the row of the table.
@@ -74,6 +86,10 @@ impl Stage {
             Self::SquareSums => SQUARE_SUMS,
             Self::Norm => NORM,
             Self::Optimize => OPTIMIZE,
+            Self::Dropout => DROPOUT,
+            Self::Ctc => CTC,
+            Self::PeepholeGrad => PEEPHOLE_GRAD,
+            Self::BackProduct => BACK_PRODUCT,
         }
     }
 }
@@ -146,7 +162,9 @@ const REPLAY: KernelSpec = KernelSpec {
         ("lengths", Read),
         ("params", Read),
         ("before", ReadWrite),
+        ("outputs", ReadWrite),
     ],
+    overrides: &["OUTPUTS"],
     ..PLAIN
 };
 
@@ -168,7 +186,7 @@ const BACK_STEP: KernelSpec = KernelSpec {
         ("gates_h", ReadWrite),
         ("carry", ReadWrite),
     ],
-    overrides: &["WG_X", "WG_Y", "PEEPHOLE"],
+    overrides: &["WG_X", "WG_Y", "PEEPHOLE", "PROJECTED"],
     ..PLAIN
 };
 
@@ -242,6 +260,64 @@ const NORM: KernelSpec = KernelSpec {
     name: "train/norm",
     wgsl: include_str!("../../shaders/train/norm.wgsl"),
     bindings: &[("norm", Uniform), ("parts", Read), ("hyper", Read), ("progress", ReadWrite)],
+    ..PLAIN
+};
+
+const PEEPHOLE_GRAD: KernelSpec = KernelSpec {
+    name: "train/peephole_grad",
+    wgsl: include_str!("../../shaders/train/peephole_grad.wgsl"),
+    bindings: &[
+        ("back", Uniform),
+        ("d", Read),
+        ("before", Read),
+        ("cells", Read),
+        ("lengths", Read),
+        ("parts", ReadWrite),
+    ],
+    overrides: &["MODE"],
+    ..WEIGHT_GRAD
+};
+
+const BACK_PRODUCT: KernelSpec = KernelSpec {
+    name: "train/back_product",
+    wgsl: include_str!("../../shaders/train/back_product.wgsl"),
+    libs: &[INDEX, RECUR],
+    bindings: &[
+        ("recur", Uniform),
+        ("step", StepUniform),
+        ("weight", Read),
+        ("gates_h", Read),
+        ("dy", Read),
+        ("lengths", Read),
+        ("dr", ReadWrite),
+        ("end_state", ReadWrite),
+    ],
+    overrides: &["MODE", "GATES"],
+    ..PLAIN
+};
+
+const CTC: KernelSpec = KernelSpec {
+    name: "train/ctc",
+    wgsl: include_str!("../../shaders/train/ctc.wgsl"),
+    bindings: &[
+        ("shape", Uniform),
+        ("values", Read),
+        ("targets", Read),
+        ("lengths", Read),
+        ("scales", Read),
+        ("d", ReadWrite),
+        ("losses", ReadWrite),
+        ("work", ReadWrite),
+    ],
+    overrides: &[],
+    ..LOSS
+};
+
+const DROPOUT: KernelSpec = KernelSpec {
+    name: "train/dropout",
+    wgsl: include_str!("../../shaders/train/dropout.wgsl"),
+    libs: &[include_str!("../../shaders/lib/random.wgsl")],
+    bindings: &[("dropout", Uniform), ("hyper", Read), ("source", Read), ("kept", ReadWrite)],
     ..PLAIN
 };
 

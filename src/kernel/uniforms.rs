@@ -203,6 +203,18 @@ block!(
 );
 
 block!(
+    /// Block of `train/dropout.wgsl`.
+    Dropout {
+        /// vec4s.
+        count,
+        /// Distinguishes layers.
+        layer,
+        /// Workgroups along x.
+        grid_x,
+    }
+);
+
+block!(
     /// Block of `train/norm.wgsl`.
     Norm {
         /// Parts of all gradients.

@@ -37,8 +37,8 @@ pub use stationary::StationaryShape;
 pub use strategy::{LayerChoice, Strategy};
 pub use tile::TileShape;
 pub use train::{
-    LossKind, OptimizerKind, PARTS_OF_A_NORM, Parameter, TrainBuffer, TrainPlan, TrainRequest,
-    parameters,
+    Carry, LossKind, OptimizerKind, PARTS_OF_A_NORM, Parameter, TrainBuffer, TrainPlan,
+    TrainRequest, parameters,
 };
 pub(crate) use wave::{PART_ALIGN, joins, stacks};
 

@@ -7,6 +7,7 @@
 
 mod loss;
 mod optimizer;
+pub mod random;
 mod targets;
 
 pub use loss::{CrossEntropy, Loss};

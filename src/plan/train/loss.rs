@@ -19,6 +19,8 @@ pub enum LossKind {
     L1,
     /// Huber's.
     Huber,
+    /// Of unaligned labels.
+    Ctc,
 }
 
 impl LossKind {
@@ -29,6 +31,8 @@ impl LossKind {
             Self::Mse => 2,
             Self::L1 => 3,
             Self::Huber => 4,
+            // A kernel of its own.
+            Self::Ctc => 0,
         }
     }
 
@@ -62,8 +66,17 @@ impl Builder<'_> {
             None => (columns / rows.blocks.max(1), rows.block, rows.width),
         };
         let count = if per_sequence { 1 } else { u64::from(self.steps) } * u64::from(self.batch);
-        let tight = if request.loss.takes_classes() { 1 } else { axis(columns) };
-        let targets = self.buffer("targets", &[count, tight, 4])?;
+        let targets = match request.loss {
+            // Starts of B sequences and their end; a sequence has at most T + 1 labels that matter.
+            LossKind::Ctc => {
+                let batch = u64::from(self.batch);
+                self.buffer("targets", &[batch * (u64::from(self.steps) + 2) + 1, 4])?
+            }
+            kind => {
+                let tight = if kind.takes_classes() { 1 } else { axis(columns) };
+                self.buffer("targets", &[count, tight, 4])?
+            }
+        };
         let scales = self.buffer("scales of the loss", &[SCALES + axis(columns), 4])?;
         let d = self.buffer("gradient of the output", &[count, axis(row_width), 4])?;
         let losses = self.buffer("losses", &[count, 4])?;
@@ -78,19 +91,6 @@ impl Builder<'_> {
             per_sequence: u32::from(per_sequence),
             grid_x: narrow(grid_x)?,
         };
-        self.check_loops("loss", u64::from(shape.columns) * 2 + 256)?;
-        let mut variant = Variant::of(Kernel::Train(Stage::Loss));
-        let code = match activation {
-            Activation::Sigmoid => 3,
-            Activation::Tanh => 4,
-            Activation::Relu => 5,
-            _ => 0,
-        };
-        variant.overrides = vec![
-            ("KIND", request.loss.code()),
-            ("ACTIVATION", code),
-            ("WEIGHTED", u32::from(request.weighted)),
-        ];
         let slots = vec![
             values,
             Slot::Buffer(targets),
@@ -99,9 +99,20 @@ impl Builder<'_> {
             Slot::Buffer(d),
             Slot::Buffer(losses),
         ];
-        let call = self.call(variant, slots, &shape)?;
-        let groups = [shape.grid_x, narrow(count.div_ceil(grid_x))?, 1];
-        self.dispatch(call, Grid::Fixed(groups))?;
+        if request.loss == LossKind::Ctc {
+            self.ctc(shape, slots)?;
+        } else {
+            let mut variant = Variant::of(Kernel::Train(Stage::Loss));
+            variant.overrides = vec![
+                ("KIND", request.loss.code()),
+                ("ACTIVATION", activation_code(activation)),
+                ("WEIGHTED", u32::from(request.weighted)),
+            ];
+            self.check_loops("loss", u64::from(shape.columns) * 2 + 256)?;
+            let call = self.call(variant, slots, &shape)?;
+            let groups = [shape.grid_x, narrow(count.div_ceil(grid_x))?, 1];
+            self.dispatch(call, Grid::Fixed(groups))?;
+        }
         let block = SumLoss { rows: shape.rows };
         let slots = vec![Slot::Buffer(losses), Slot::Train(TrainBuffer::Progress)];
         let call = self.call(Variant::of(Kernel::Train(Stage::SumLoss)), slots, &block)?;
@@ -115,6 +126,22 @@ impl Builder<'_> {
             losses,
         };
         Ok((Top { d, head }, train))
+    }
+
+    /// The loss of unaligned labels, a workgroup a sequence.
+    fn ctc(&mut self, shape: LossShape, mut slots: Vec<Slot>) -> Result<()> {
+        // Blanks around T + 1 labels.
+        let places = 2 * u64::from(self.steps) + 3;
+        let axes = [u64::from(self.batch), u64::from(self.steps) + 2, places, 4];
+        let work = self.buffer("logarithms of alpha and beta", &axes)?;
+        slots.push(Slot::Buffer(work));
+        let columns = u64::from(shape.columns);
+        let by_places = 10 * (places / 64 + 1) + 4 * (columns / 256 + 1) * places;
+        let per_step = 64 + by_places + 6 * (columns / 64 + 1);
+        self.check_loops("ctc", u64::from(self.steps) * per_step)?;
+        let shape = LossShape { stride: narrow(places)?, ..shape };
+        let call = self.call(Variant::of(Kernel::Train(Stage::Ctc)), slots, &shape)?;
+        self.dispatch(call, Grid::Fixed([self.batch, 1, 1]))
     }
 
     /// The output layer's product, where there is one.
@@ -151,5 +178,15 @@ impl Builder<'_> {
             per_sequence: head.steps.is_per_sequence(),
             head: Some((mode, read)),
         })
+    }
+}
+
+/// The function g of the losses of values, as `shaders/train/loss.wgsl` names it.
+const fn activation_code(activation: Activation) -> u32 {
+    match activation {
+        Activation::Sigmoid => 3,
+        Activation::Tanh => 4,
+        Activation::Relu => 5,
+        Activation::None | Activation::Softmax | Activation::LogSoftmax => 0,
     }
 }

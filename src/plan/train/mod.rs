@@ -8,6 +8,7 @@
 //! Arrays on the device, beside those of inference: gates_x, gates_h `[D, T·B, G, H]` in recurrence order, first
 //! pre-activations, then their gradients; before `[D, T·B, R]`; dy `[T, B, D, R]`.
 
+mod dropout;
 mod loss;
 mod sums;
 mod time;
@@ -19,8 +20,8 @@ pub use update::{OptimizerKind, PARTS_OF_A_NORM, Parameter, parameters};
 use super::builder::{Builder, Rows, axis};
 use super::gemm::Mode;
 use super::layer::reverse_mask;
-use super::strategy::plain_pointwise;
 use super::*;
+use crate::cell::CellOptions;
 use crate::kernel::train::Stage;
 use crate::kernel::uniforms::{Back, Gemm};
 
@@ -33,8 +34,12 @@ pub struct TrainRequest {
     pub weighted: bool,
     /// The optimizer; without one the step ends with the gradients.
     pub optimizer: Option<OptimizerKind>,
+    /// Whether gradients are wanted, and not the loss alone.
+    pub gradients: bool,
     /// Whether the gradient with respect to dense inputs is wanted.
     pub input_gradient: bool,
+    /// Whether values are dropped between layers.
+    pub dropout: bool,
 }
 
 /// A buffer of training that outlives plans.
@@ -63,12 +68,21 @@ pub struct TrainPlan {
     pub scales: usize,
     /// Where each token stands: V + 1 starts, then places t·B + b by token.
     pub places: Option<usize>,
-    /// Gradients of the initial states `[2, D, B, H]` of each layer: of h, then of c.
-    pub carries: Vec<usize>,
+    /// Gradients of the initial states of each layer.
+    pub carries: Vec<Carry>,
     /// Gradient with respect to dense inputs `[T, B, I]`.
     pub input_gradient: Option<usize>,
     /// Losses of the rows.
     pub losses: usize,
+}
+
+/// Where the gradients of a layer's initial states lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carry {
+    /// `[2, D, B, H]`: of h, then of c.
+    pub both: usize,
+    /// Of h `[D, B, R]`, in place of the first half, where there is a projection.
+    pub h: Option<usize>,
 }
 
 /// What the forward part of a layer leaves for its backward part.
@@ -104,12 +118,28 @@ impl Builder<'_> {
             let tape = Tape { input: rows, gates_x, y };
             rows = self.layer(index, spec, rows, gates_x, y)?;
             tapes.push(tape);
+            if request.dropout && index + 1 < network.layers.len() {
+                let kept = self.rows_buffer(&format!("y of layer {index}, kept"), width)?;
+                self.drop_values(index, y, kept)?;
+                rows.slot = Slot::Buffer(kept);
+            }
         }
         let parts = self.buffer("parts of sums", &[16])?;
         let (top, mut train) = self.loss(request, rows)?;
+        if !request.gradients {
+            self.plan.train = Some(train);
+            return Ok(());
+        }
         let mut dy = self.back_head(&top, rows, parts)?;
         for (index, tape) in tapes.iter().enumerate().rev() {
             dy = self.back_layer(index, tape, dy, (request, parts), &mut train)?;
+            if request.dropout && index > 0 {
+                let width = tape.input.width;
+                let kept =
+                    self.rows_buffer(&format!("gradient of y of layer {}", index - 1), width)?;
+                self.drop_values(index - 1, dy, kept)?;
+                dy = kept;
+            }
         }
         if let Some(kind) = request.optimizer {
             self.update(kind)?;
@@ -133,11 +163,12 @@ impl Builder<'_> {
             let refuse = |what: &str| {
                 Err(Error::unsupported(format!("training: layer {index}: expected {what}")))
             };
-            if let Err(needs) = plain_pointwise(spec) {
-                return refuse(&needs);
+            if !spec.cell.spec().pointwise {
+                return refuse("a cell with one product in each step");
             }
-            if !spec.options.is_default() {
-                return refuse("a cell without options (functions, clip, peepholes)");
+            let trained = CellOptions { peephole: spec.options.peephole, ..Default::default() };
+            if spec.options != trained {
+                return refuse("a cell without other options than peepholes");
             }
         }
         let rows = u64::from(self.batch) * u64::from(self.steps);
@@ -198,6 +229,16 @@ impl Builder<'_> {
         let before = Slot::Buffer(times.before);
         let recur = WeightId::RecurWeight(index);
         self.weight_grad(hidden, (4, count), (before, d_h, None), recur, parts)?;
+        if let Some((outputs, dr)) = times.projected {
+            let units = padded(spec.hidden_size);
+            let block = self.back_block(directions, mask, units, state)?;
+            let (outputs, dr) = (Slot::Buffer(outputs), Slot::Buffer(dr));
+            let id = WeightId::Projection(index);
+            self.weight_grad(block, (4, count), (outputs, dr, None), id, parts)?;
+        }
+        if let (true, Some(cells)) = (spec.options.peephole, times.cells) {
+            self.peephole_grad(index, spec, (d_x, cells), parts)?;
+        }
         if spec.bias {
             self.column_sums(hidden, (4, count), d_x, WeightId::InputBias(index), parts)?;
             self.column_sums(hidden, (4, count), d_h, WeightId::RecurBias(index), parts)?;

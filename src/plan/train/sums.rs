@@ -56,6 +56,31 @@ impl Builder<'_> {
         self.sum_slices(back, (variant, slots, rows), (groups, count), grid, (bias, parts))
     }
 
+    /// The gradient of peepholes, where the parameters of the cell's rules lie.
+    pub(super) fn peephole_grad(
+        &mut self,
+        index: usize,
+        spec: &LayerSpec,
+        (d, before): (Slot, usize),
+        parts: usize,
+    ) -> Result<()> {
+        let units = padded(spec.hidden_size);
+        let z = to_u32(spec.direction.count())?;
+        let mut back = self.back_block(z, 0, units, 16 + 3 * units)?;
+        back.state4 = to_u32(units / 4)?;
+        let rows = self.rows_of_all_steps();
+        let cells = self.plan.layers.get(index).map_or(0, |layer| layer.cells);
+        let mut variant = Variant::of(Kernel::Train(Stage::PeepholeGrad));
+        variant.overrides = vec![("MODE", 4)];
+        let lengths = Slot::Buffer(self.plan.lengths);
+        let slots = vec![d, Slot::Buffer(before), Slot::Buffer(cells), lengths];
+        let groups = ceil_div(back.columns4, 64) * z;
+        let count = u64::from(z) * u64::from(back.columns4);
+        let grid = |slices: u32| [ceil_div(back.columns4, 64), slices, z];
+        let id = WeightId::CellParams(index);
+        self.sum_slices(back, (variant, slots, rows), (groups, count), grid, (id, parts))
+    }
+
     /// As many slices as fill the device, then their sum; one slice writes the gradient itself.
     fn sum_slices(
         &mut self,

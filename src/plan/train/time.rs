@@ -1,10 +1,10 @@
 //! Backpropagation through time of one layer.
 
 use super::super::builder::{Builder, axis, narrow};
-use super::super::layer::reverse_mask;
+use super::super::layer::{reverse_mask, set_rules};
 use super::super::strategy::tile_for;
 use super::super::*;
-use super::Tape;
+use super::{Carry, Tape};
 use crate::kernel::train::Stage;
 use crate::kernel::uniforms::Recur;
 
@@ -15,7 +15,11 @@ pub(super) struct Times {
     /// h before each step.
     pub(super) before: usize,
     /// Gradients of the initial states.
-    pub(super) carry: usize,
+    pub(super) carry: Carry,
+    /// Cell states before each step, for cells with one.
+    pub(super) cells: Option<usize>,
+    /// h before the projection, and gradients of h behind it, of all steps.
+    pub(super) projected: Option<(usize, usize)>,
 }
 
 /// Groups of four units up to which hardware, too, keeps a tile of rows in one workgroup: a turn then costs a
@@ -50,25 +54,97 @@ impl Builder<'_> {
         };
         let before = self.before(index, recur, tape.y)?;
         let gates_h = self.hidden_gates(index, spec, before)?;
-        let states = if spec.cell.has_c() {
-            self.replay(index, spec, recur, (tape.gates_x, gates_h))?
+        let outputs = self.outputs(index, spec)?;
+        let cells = if spec.cell.has_c() {
+            Some(self.replay(index, spec, recur, (tape.gates_x, gates_h, outputs))?)
         } else {
-            before
+            None
         };
+        let states = cells.unwrap_or(before);
         let axes = [2, z, batch, u64::from(units4), 16];
         let carry = self.buffer(&format!("gradients of states of layer {index}"), &axes)?;
-        let slots = vec![
-            Slot::Weight(WeightId::RecurWeight(index)),
-            Slot::Buffer(states),
-            Slot::Buffer(dy),
-            Slot::Buffer(self.plan.lengths),
-            Slot::Weight(WeightId::CellParams(index)),
-            Slot::Buffer(tape.gates_x),
-            Slot::Buffer(gates_h),
-            Slot::Buffer(carry),
+        let mut carry = Carry { both: carry, h: None };
+        let slots = |dy: usize| {
+            vec![
+                Slot::Weight(WeightId::RecurWeight(index)),
+                Slot::Buffer(states),
+                Slot::Buffer(dy),
+                Slot::Buffer(self.plan.lengths),
+                Slot::Weight(WeightId::CellParams(index)),
+                Slot::Buffer(tape.gates_x),
+                Slot::Buffer(gates_h),
+                Slot::Buffer(carry.both),
+            ]
+        };
+        let mut projected = None;
+        if spec.proj_size > 0 {
+            let dh_axes = [z, batch, u64::from(units4), 16];
+            let label = |what: &str| format!("{what} of layer {index}");
+            let state_axes = [z, batch, u64::from(recur.state4), 16];
+            let rows = z * batch * u64::from(self.steps);
+            let slots_of = slots(0);
+            let dh = self.buffer(&label("gradient of h of a step"), &dh_axes)?;
+            let dr = self.buffer(&label("gradients of h"), &[rows, u64::from(recur.state4), 16])?;
+            let end = self.buffer(&label("gradient of h_0"), &state_axes)?;
+            let mut slots = slots_of;
+            slots[2] = Slot::Buffer(dh);
+            self.projected_turns(index, spec, recur, slots, (dy, gates_h), (dr, dh, end))?;
+            carry.h = Some(end);
+            projected = Some((outputs, dr));
+        } else {
+            let slots = slots(dy);
+            self.turns(spec, recur, slots)?;
+        }
+        Ok(Times { gates_h, before, carry, cells, projected })
+    }
+
+    /// h before the projection of all steps, or a buffer that nothing is written to.
+    fn outputs(&mut self, index: usize, spec: &LayerSpec) -> Result<usize> {
+        if spec.proj_size == 0 {
+            return self.buffer(&format!("no outputs of layer {index}"), &[16]);
+        }
+        let rows = u64::from(self.steps) * u64::from(self.batch) * axis(spec.direction.count());
+        let axes = [rows, axis(padded(spec.hidden_size)), 4];
+        self.buffer(&format!("outputs before the projection of layer {index}"), &axes)
+    }
+
+    /// Turns of a layer with a projection: three dispatches each.
+    fn projected_turns(
+        &mut self,
+        index: usize,
+        spec: &LayerSpec,
+        recur: Recur,
+        slots: Vec<Slot>,
+        (dy, gates_h): (usize, usize),
+        (dr, dh, end): (usize, usize, usize),
+    ) -> Result<()> {
+        let gates = to_u32(spec.cell.gates())?;
+        self.check_loops("step of backpropagation", u64::from(gates * recur.units4) + 64)?;
+        let one = Recur { step_count: 1, ..recur };
+        let tiles = ceil_div(self.batch, 4 * 4);
+        let mut calls = Vec::new();
+        let lengths = Slot::Buffer(self.plan.lengths);
+        let products = [
+            (0, WeightId::RecurWeight(index), end, recur.state4),
+            (1, WeightId::Projection(index), dh, recur.units4),
         ];
-        self.turns(spec, recur, slots)?;
-        Ok(Times { gates_h, before, carry })
+        for (mode, weight, target, width) in products {
+            let mut variant = Variant::of(Kernel::Train(Stage::BackProduct));
+            variant.overrides = vec![("MODE", mode), ("GATES", gates)];
+            let [gates_h, dy, dr, target] = [gates_h, dy, dr, target].map(Slot::Buffer);
+            let slots = vec![Slot::Weight(weight), gates_h, dy, lengths, dr, target];
+            let call = self.call(variant, slots, &one)?;
+            calls.push((call, Grid::Fixed([ceil_div(width, 16), tiles, recur.directions])));
+        }
+        let lanes = recur.units4.next_power_of_two().min(64);
+        let rows = tile_for(self.batch);
+        let variant = back_step(spec, rows, lanes);
+        let call = self.call(variant, slots, &one)?;
+        let groups =
+            [ceil_div(recur.units4, lanes), ceil_div(self.batch, rows.rows()), recur.directions];
+        calls.push((call, Grid::Fixed(groups)));
+        self.plan.ops.push(Op::Steps { calls, first: 0, count: recur.step_count + 1, lag: 1 });
+        Ok(())
     }
 
     /// All turns: one dispatch each, or many in one dispatch.
@@ -84,10 +160,7 @@ impl Builder<'_> {
         let columns = to_u32(spec.cell.gates())? * recur.units4;
         let per_unit = u64::from(columns + rows.rows() * (2 * to_u32(spec.cell.gates())? + 6));
         let units = u64::from(ceil_div(recur.units4, lanes));
-        let mut variant = Variant::of(Kernel::Train(Stage::BackStep));
-        variant.cell = Some(spec.cell);
-        variant.rows = Some(rows);
-        variant.overrides = vec![("WG_X", lanes), ("WG_Y", 1), ("PEEPHOLE", 0)];
+        let variant = back_step(spec, rows, lanes);
         let tiles = ceil_div(self.batch, rows.rows());
         let all = recur.step_count + 1;
         if !is_resident {
@@ -137,7 +210,7 @@ impl Builder<'_> {
         index: usize,
         spec: &LayerSpec,
         recur: Recur,
-        (gates_x, gates_h): (usize, usize),
+        (gates_x, gates_h, outputs): (usize, usize, usize),
     ) -> Result<usize> {
         self.check_loops("replay", u64::from(self.steps) * (1 + axis(spec.cell.gates())))?;
         let rows = u64::from(self.steps) * u64::from(self.batch) * u64::from(recur.directions);
@@ -147,6 +220,8 @@ impl Builder<'_> {
         let c_0 = self.layer_of(index)?.c_0.ok_or_else(missing)?;
         let mut variant = Variant::of(Kernel::Train(Stage::Replay));
         variant.cell = Some(spec.cell);
+        variant.overrides = vec![("OUTPUTS", u32::from(spec.proj_size > 0))];
+        set_rules(&mut variant, spec);
         let slots = vec![
             Slot::Buffer(gates_x),
             Slot::Buffer(gates_h),
@@ -154,6 +229,7 @@ impl Builder<'_> {
             Slot::Buffer(self.plan.lengths),
             Slot::Weight(WeightId::CellParams(index)),
             Slot::Buffer(before),
+            Slot::Buffer(outputs),
         ];
         let call = self.call(variant, slots, &recur)?;
         let groups = [ceil_div(recur.units4, 16), ceil_div(self.batch, 4), recur.directions];
@@ -165,4 +241,18 @@ impl Builder<'_> {
         let missing = || Error::unsupported("training: expected the layer's forward part first");
         self.plan.layers.get(index).ok_or_else(missing)
     }
+}
+
+/// The kernel of a turn.
+fn back_step(spec: &LayerSpec, rows: RowTile, lanes: u32) -> Variant {
+    let mut variant = Variant::of(Kernel::Train(Stage::BackStep));
+    variant.cell = Some(spec.cell);
+    variant.rows = Some(rows);
+    variant.overrides = vec![
+        ("WG_X", lanes),
+        ("WG_Y", 1),
+        ("PEEPHOLE", u32::from(spec.options.peephole)),
+        ("PROJECTED", u32::from(spec.proj_size > 0)),
+    ];
+    variant
 }

@@ -62,6 +62,15 @@ pub fn parameters(network: &NetworkSpec) -> Vec<Parameter> {
         let state = padded(spec.state_size());
         add(WeightId::InputWeight(index), width * columns, false);
         add(WeightId::RecurWeight(index), state * columns, false);
+        if spec.proj_size > 0 {
+            let values = padded(spec.hidden_size) * state * spec.direction.count();
+            add(WeightId::Projection(index), values, false);
+        }
+        if spec.options.peephole {
+            // Other parameters of the rules lie ahead, and must not decay.
+            let values = 16 + 3 * padded(spec.hidden_size);
+            add(WeightId::CellParams(index), values * spec.direction.count(), true);
+        }
         if spec.bias {
             add(WeightId::InputBias(index), columns, true);
             add(WeightId::RecurBias(index), columns, true);
