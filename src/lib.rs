@@ -34,6 +34,7 @@
 //! | record into your own frame | [`LoadedModel::session`], [`Session`], [`Engine::from_device`] |
 //! | see what a run will do | [`LoadedModel::explain`], [`plan`] |
 //! | check a device | [`check`] |
+//! | compute gradients in f64 | [`train`], [`reference::gradients`] |
 //! | read the mathematics | [`cell`], [`mod@reference`] |
 //!
 //! # Letters

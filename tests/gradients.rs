@@ -62,7 +62,7 @@ impl Case {
         }
         let width = model.input().spec().width();
         let targets = targets(&model, &loss, seed + 1);
-        let states = (seed % 2 == 0).then(|| {
+        let states = seed.is_multiple_of(2).then(|| {
             let mut states = States::zeros(&model, LENGTHS.len());
             for layer in 0..count {
                 states.h[layer] = numbers(seed + 2 + layer, states.h[layer].shape());
@@ -71,7 +71,7 @@ impl Case {
             }
             states
         });
-        let layout = if seed % 3 == 0 { Layout::TimeMajor } else { Layout::BatchFirst };
+        let layout = if seed.is_multiple_of(3) { Layout::TimeMajor } else { Layout::BatchFirst };
         let is_dense = matches!(model.input(), Input::Dense { .. });
         let values = if is_dense {
             numbers(seed, &[LENGTHS.len(), STEPS, width])
@@ -354,10 +354,16 @@ fn special_cases() -> Vec<Case> {
 
 #[test]
 fn gradients_are_those_of_finite_differences() {
+    let (mut tensors, mut flat) = (0, 0);
     for case in cases() {
-        let fault = fault(&case.gradients(), &case.differences(Case::value), 1e-6);
-        assert_eq!(fault, None, "{}", case.name);
+        let want = case.differences(Case::value);
+        assert_eq!(fault(&case.gradients(), &want, 1e-6), None, "{}", case.name);
+        tensors += want.parameters.len();
+        let is_flat = |t: &&Tensor<f64>| t.data().iter().all(|v| v.abs() < 1e-6);
+        flat += want.parameters.values().filter(is_flat).count();
     }
+    // ReLU cells whose units are all off have zeros to compare with; the rest must not.
+    assert!(tensors > 1000 && flat * 10 < tensors, "{flat} of {tensors} gradients are zero");
 }
 
 #[test]
@@ -412,7 +418,7 @@ fn losses_and_gradients_are_pytorchs() {
         let loss = first_fault(&[got.loss], &[fixture.value], 1e-12, 1e-12);
         assert_eq!(loss, None, "{name}: loss");
         let mut seen = got.parameters.len();
-        let mut compare = |key: &str, got: &[f64]| {
+        let compare = |key: &str, got: &[f64]| {
             let want = &fixture.gradients[key];
             let scale = want.data().iter().fold(0.0, |m: f64, v| m.max(v.abs()));
             // Both sides compute in f64: only the order of sums differs.
@@ -690,6 +696,7 @@ fn losses_refuse_output_layers_they_are_not_defined_for() {
             let layer = LayerSpec::new(Cell::Gru, 3);
             let model = model(InputSpec::Dense { size: 2 }, &[layer], head, 3);
             let batch = Batch::dense(vec![0.5; 24], 3, 4, 2, Layout::BatchFirst).expect("a batch");
+            let batch = batch.with_lengths(LENGTHS).expect("lengths");
             let result = targets(&model, &loss, 1).check(&loss, &model, &batch);
             match result {
                 Ok(()) => assert!(fits, "{loss:?} took {head:?}"),

@@ -132,12 +132,15 @@ pub(super) fn logits(model: &Model, batch: &Batch) -> Rows {
     Forward::new(model, batch).logits(model)
 }
 
+/// The steps of one row in reading order, each with its t.
+type Walk = Vec<(usize, Step<f64>)>;
+
 /// What a layer saw and made.
 struct LayerTrace {
     /// `[B][len][I]`.
     inputs: Rows,
-    /// Steps in reading order with their t, `[D][B][len]`.
-    steps: Vec<Vec<Vec<(usize, Step<f64>)>>>,
+    /// `[D][B]`.
+    steps: Vec<Vec<Walk>>,
 }
 
 /// A forward pass with everything that the backward pass reads.
@@ -334,11 +337,11 @@ fn layer_backward(layer: &Layer, trace: &LayerTrace, slopes: &Rows) -> LayerBack
     };
     for (d, weights) in layer.directions().iter().enumerate() {
         let mut sums = Sums::new(spec, weights);
-        for b in 0..rows {
+        for (b, slopes) in slopes.iter().enumerate() {
             // The derivative of the state after the step at hand.
             let mut carried = State::zeros(spec);
             for (t, step) in trace.steps[d][b].iter().rev() {
-                add(&mut carried.h, &slopes[b][*t][d * width..(d + 1) * width]);
+                add(&mut carried.h, &slopes[*t][d * width..(d + 1) * width]);
                 let x = &trace.inputs[b][*t];
                 carried = sums.step(x, step, &carried, &mut done.inputs[b][*t]);
             }
