@@ -8,8 +8,8 @@ use wgpu_rnn::model::DirectionWeights;
 use wgpu_rnn::reference;
 use wgpu_rnn::train::{CrossEntropy, Loss, Optimizer, Targets};
 use wgpu_rnn::{
-    Activation, Batch, Cell, Direction, Engine, ErrorKind, Head, HeadSpec, HeadSteps, Init,
-    InputSpec, Layer, LayerSpec, Layout, Model, States, Tensor, TrainerOptions,
+    Activation, Batch, Cell, CellOptions, Direction, Engine, ErrorKind, Head, HeadSpec, HeadSteps,
+    Init, InputSpec, Layer, LayerSpec, Layout, Model, States, Tensor, TrainerOptions,
 };
 
 /// In parts of an array's largest value.
@@ -125,6 +125,29 @@ fn cases() -> Vec<Case> {
         let name = format!("{} {activation:?}", loss.name());
         list.push(case(&name, model, batch, loss, values(shape)));
     }
+    let peepholes = CellOptions { peephole: true, ..CellOptions::default() };
+    let with_peepholes = LayerSpec { options: peepholes, ..LayerSpec::new(Cell::Lstm, 9) };
+    let projected = LayerSpec::new(Cell::Lstm, 9).projection(5).bidirectional();
+    let both = LayerSpec { options: with_peepholes.options.clone(), ..projected.clone() };
+    for (what, spec) in [("peepholes", with_peepholes), ("projection", projected), ("both", both)] {
+        let model = Model::builder(InputSpec::Dense { size: 3 })
+            .layers(2, &spec)
+            .head(HeadSpec { steps: HeadSteps::Every, ..HeadSpec::new(4) })
+            .build(Init::PyTorch, 47)
+            .expect("valid");
+        let batch = dense(5, 7, 3, Layout::BatchFirst).with_lengths(lengths(5, 7)).expect("valid");
+        let batch = with_states(&model, batch);
+        let loss = Loss::CrossEntropy(CrossEntropy::default());
+        list.push(case(what, model, batch, loss, classes(&[5, 7], 4)));
+    }
+    let model = Model::builder(InputSpec::Dense { size: 3 })
+        .layer(LayerSpec::new(Cell::Lstm, 8).bidirectional())
+        .head(HeadSpec { steps: HeadSteps::Every, ..HeadSpec::new(6) })
+        .build(Init::PyTorch, 48)
+        .expect("valid");
+    let batch = dense(4, 12, 3, Layout::TimeMajor).with_lengths(vec![12, 0, 7, 9]).expect("valid");
+    let labels = vec![vec![1, 1, 3, 5], vec![2], vec![], vec![4, 0, 4, 1, 3]];
+    list.push(case("ctc", model, batch, Loss::Ctc { blank: 2 }, Targets::Labels(labels)));
     let model = Model::builder(InputSpec::Dense { size: 3 })
         .layer(LayerSpec::new(Cell::Gru, 5).bidirectional())
         .build(Init::PyTorch, 43)
@@ -435,5 +458,143 @@ fn what_cannot_be_trained_is_refused_with_the_reason() {
             assert_eq!(error.kind(), ErrorKind::Shape, "{name}: {error}");
         }
         assert_eq!(trainer.steps(), 0, "{name}");
+    }
+}
+
+/// The bits of every parameter.
+fn bits(model: &Model) -> Vec<Vec<u32>> {
+    let of = |t: wgpu_rnn::model::TensorRef<'_>| t.values.iter().map(|v| v.to_bits()).collect();
+    model.tensors().into_iter().map(of).collect()
+}
+
+#[test]
+fn a_run_that_is_resumed_gives_the_same_bits() {
+    let model = Model::builder(InputSpec::Embedding { vocab: 9, size: 6 })
+        .layers(2, &LayerSpec::new(Cell::Lstm, 7))
+        .head(HeadSpec { steps: HeadSteps::Every, ..HeadSpec::new(9) })
+        .build(Init::PyTorch, 8)
+        .expect("valid");
+    let options = TrainerOptions {
+        dropout: 0.3,
+        seed: 5,
+        carry_states: true,
+        weight_decay: 0.01,
+        optimizer: Optimizer::AdamW { betas: [0.9, 0.99], epsilon: 1e-8 },
+        learning_rate: 0.01,
+        ..TrainerOptions::default()
+    };
+    let tokens = |t: u32| (0..3 * 6u32).map(|i| (i * i + t) % 9).collect::<Vec<u32>>();
+    let batch = |t| Batch::tokens(tokens(t), 3, 6, Layout::BatchFirst).expect("valid");
+    let targets = classes(&[3, 6], 9);
+    for (name, engine) in support::quick_gpus() {
+        let mut whole = engine.trainer(&model, options.clone()).expect("trains");
+        let mut first = engine.trainer(&model, options.clone()).expect("trains");
+        for t in 0..4 {
+            whole.step(&batch(t), &targets).expect("steps");
+            first.step(&batch(t), &targets).expect("steps");
+        }
+        let checkpoint = first.checkpoint().expect("reads");
+        assert!(checkpoint.states.is_some(), "{name}");
+        drop(first);
+        let mut second = engine.resume(&checkpoint, options.clone()).expect("resumes");
+        // What is asked in between changes nothing.
+        second.evaluate(&batch(1), &targets).expect("runs");
+        for t in 4..8 {
+            whole.step(&batch(t), &targets).expect("steps");
+            second.step(&batch(t), &targets).expect("steps");
+        }
+        assert_eq!(
+            bits(&whole.model().expect("reads")),
+            bits(&second.model().expect("reads")),
+            "{name}"
+        );
+        let (whole, second) =
+            (whole.checkpoint().expect("reads"), second.checkpoint().expect("reads"));
+        assert_eq!(whole, second, "{name}");
+    }
+}
+
+#[test]
+fn carried_states_are_those_of_one_long_run() {
+    let model = Model::builder(InputSpec::Dense { size: 3 })
+        .layer(LayerSpec::new(Cell::Lstm, 6))
+        .layer(LayerSpec::new(Cell::Gru, 5))
+        .head(HeadSpec { steps: HeadSteps::Every, ..HeadSpec::new(4) })
+        .build(Init::PyTorch, 9)
+        .expect("valid");
+    // A learning rate of 0: the same network all along.
+    let options =
+        TrainerOptions { carry_states: true, learning_rate: 0.0, ..TrainerOptions::default() };
+    let values: Vec<f32> = (0..2 * 12 * 3).map(input_value).collect();
+    let cut = |first: usize, steps: usize| {
+        let rows = (0..2).flat_map(|b| &values[(b * 12 + first) * 3..(b * 12 + first + steps) * 3]);
+        Batch::dense(rows.copied().collect::<Vec<f32>>(), 2, steps, 3, Layout::BatchFirst)
+            .expect("valid")
+    };
+    let whole = classes(&[2, 12], 4);
+    let Targets::Classes(all) = &whole else { unreachable!("classes") };
+    let part = |first: usize| {
+        Targets::Classes(Tensor::from_fn([2, 4], |i| all.data()[i / 4 * 12 + first + i % 4]))
+    };
+    let want = reference::loss(&model, &cut(0, 12), &whole, &options.loss).expect("runs");
+    for (name, engine) in support::quick_gpus() {
+        let mut trainer = engine.trainer(&model, options.clone()).expect("trains");
+        for first in [0, 4, 8] {
+            trainer.step(&cut(first, 4), &part(first)).expect("steps");
+        }
+        let got = trainer.progress().expect("reads").mean_loss;
+        assert!((f64::from(got) - want).abs() < 1e-5, "{name}: {got} {want}");
+        // From zero again.
+        trainer.reset_states();
+        trainer.step(&cut(0, 4), &part(0)).expect("steps");
+        let loss = reference::loss(&model, &cut(0, 4), &part(0), &options.loss).expect("runs");
+        let got = trainer.progress().expect("reads").loss;
+        assert!((f64::from(got) - loss).abs() < 1e-5, "{name}: {got} {loss}");
+        let ragged = cut(0, 4).with_lengths(vec![4, 2]).expect("valid");
+        let error = trainer.step(&ragged, &part(0)).expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{name}");
+    }
+}
+
+#[test]
+fn dropout_is_that_of_its_random_numbers_there_and_back() {
+    let model = Model::builder(InputSpec::Dense { size: 3 })
+        .layers(2, &LayerSpec::new(Cell::RnnTanh, 8))
+        .head(HeadSpec { steps: HeadSteps::Every, ..HeadSpec::new(2) })
+        .build(Init::PyTorch, 10)
+        .expect("valid");
+    let (rows, steps) = (2, 4);
+    let batch = dense(rows, steps, 3, Layout::BatchFirst);
+    let targets = classes(&[rows, steps], 2);
+    for (name, engine) in support::quick_gpus() {
+        let options = TrainerOptions {
+            dropout: 0.5,
+            seed: 77,
+            optimizer: Optimizer::Sgd { momentum: 0.0, nesterov: false },
+            learning_rate: 1.0,
+            ..TrainerOptions::default()
+        };
+        let run = |seed: u64| {
+            let options = TrainerOptions { seed, ..options.clone() };
+            let mut trainer = engine.trainer(&model, options).expect("trains");
+            trainer.step(&batch, &targets).expect("steps");
+            let loss = trainer.progress().expect("reads").loss;
+            (loss, bits(&trainer.model().expect("reads")))
+        };
+        assert_eq!(run(77), run(77), "{name}");
+        assert_ne!(run(77), run(78), "{name}");
+        // The loss falls along the gradient of the same masks: both ways drop the same values.
+        let rate = 1e-2f32;
+        let small = TrainerOptions { learning_rate: rate, ..options.clone() };
+        let mut trainer = engine.trainer(&model, small).expect("trains");
+        trainer.step(&batch, &targets).expect("steps");
+        let before = trainer.progress().expect("reads");
+        let moved = trainer.model().expect("reads");
+        let mut again = engine.trainer(&moved, options.clone()).expect("trains");
+        again.step(&batch, &targets).expect("steps");
+        let after = again.progress().expect("reads").loss;
+        let fall = rate * before.gradient_norm * before.gradient_norm;
+        let share = (before.loss - after) / fall;
+        assert!((share - 1.0).abs() < 0.05, "{name}: fell by {share} of what the gradient says");
     }
 }
