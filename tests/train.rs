@@ -61,7 +61,7 @@ fn case(name: &str, model: Model, batch: Batch, loss: Loss, targets: Targets) ->
 /// Every cell, both directions, stacks, every kind of input and output layer, every loss.
 fn cases() -> Vec<Case> {
     let mut list = Vec::new();
-    let cells = [Cell::RnnTanh, Cell::RnnRelu, Cell::Lstm, Cell::Gru];
+    let cells = [Cell::RnnTanh, Cell::RnnRelu, Cell::Lstm, Cell::Gru, Cell::GruResetBefore];
     for (index, cell) in cells.into_iter().enumerate() {
         for (layers, hidden, both) in [(1, 10, false), (2, 7, true), (3, 4, false)] {
             let spec = LayerSpec::new(cell, hidden);
@@ -558,8 +558,15 @@ fn carried_states_are_those_of_one_long_run() {
 
 #[test]
 fn dropout_is_that_of_its_random_numbers_there_and_back() {
+    let settings = [(Cell::RnnTanh, 0.5, 0.0), (Cell::Lstm, 0.0, 0.4), (Cell::Gru, 0.3, 0.4)];
+    for (cell, dropout, recurrent_dropout) in settings {
+        check_dropout(cell, dropout, recurrent_dropout);
+    }
+}
+
+fn check_dropout(cell: Cell, dropout: f32, recurrent_dropout: f32) {
     let model = Model::builder(InputSpec::Dense { size: 3 })
-        .layers(2, &LayerSpec::new(Cell::RnnTanh, 8))
+        .layers(2, &LayerSpec::new(cell, 8).bidirectional())
         .head(HeadSpec { steps: HeadSteps::Every, ..HeadSpec::new(2) })
         .build(Init::PyTorch, 10)
         .expect("valid");
@@ -567,8 +574,10 @@ fn dropout_is_that_of_its_random_numbers_there_and_back() {
     let batch = dense(rows, steps, 3, Layout::BatchFirst);
     let targets = classes(&[rows, steps], 2);
     for (name, engine) in support::quick_gpus() {
+        let name = format!("{name} {cell}");
         let options = TrainerOptions {
-            dropout: 0.5,
+            dropout,
+            recurrent_dropout,
             seed: 77,
             optimizer: Optimizer::Sgd { momentum: 0.0, nesterov: false },
             learning_rate: 1.0,
@@ -596,5 +605,57 @@ fn dropout_is_that_of_its_random_numbers_there_and_back() {
         let fall = rate * before.gradient_norm * before.gradient_norm;
         let share = (before.loss - after) / fall;
         assert!((share - 1.0).abs() < 0.05, "{name}: fell by {share} of what the gradient says");
+    }
+}
+
+#[test]
+fn gradients_match_pytorch() {
+    let fixtures = support::golden::training_fixtures();
+    assert!(fixtures.len() >= 5, "{}", fixtures.len());
+    for (name, engine) in support::quick_gpus() {
+        for fixture in &fixtures {
+            let name = format!("{name}: {}", fixture.name);
+            let options =
+                TrainerOptions { loss: fixture.loss.clone(), ..TrainerOptions::default() };
+            let mut trainer = engine.trainer(&fixture.model, options).expect("trains");
+            let got = trainer.gradients(&fixture.batch, &fixture.targets).expect("runs");
+            let apart = (f64::from(got.loss) - fixture.value).abs() / fixture.value.abs();
+            assert!(apart < TOLERANCE, "{name}: loss {} {}", got.loss, fixture.value);
+            let mut compared = 0;
+            for tensor in got.parameters.tensors() {
+                let apart = difference(tensor.values, fixture.gradients[&tensor.name].data());
+                assert!(apart < TOLERANCE, "{name}: {} differs by {apart:.2e}", tensor.name);
+                compared += 1;
+            }
+            if let (Some(got), Some(want)) = (&got.input, fixture.gradients.get("input")) {
+                let apart = difference(got.data(), want.data());
+                assert!(apart < TOLERANCE, "{name}: input differs by {apart:.2e}");
+            }
+            assert!(compared >= 5, "{name}");
+        }
+    }
+}
+
+#[test]
+fn two_hundred_steps_follow_pytorch() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/curve/lstm_adam.safetensors");
+    let curve = support::golden::curve(std::path::Path::new(path));
+    assert_eq!(curve.losses.len(), 200);
+    for (name, engine) in support::quick_gpus() {
+        let options = TrainerOptions {
+            learning_rate: curve.learning_rate,
+            clip_norm: Some(curve.clip_norm),
+            ..TrainerOptions::default()
+        };
+        let mut trainer = engine.trainer(&curve.model, options).expect("trains");
+        for (step, want) in curve.losses.iter().enumerate() {
+            let (batch, targets) = &curve.batches[step % curve.batches.len()];
+            trainer.step(batch, targets).expect("steps");
+            // Every loss is read here because every one is compared; training itself reads few.
+            let got = trainer.progress().expect("reads").loss;
+            let apart = (got - want).abs() / want;
+            assert!(apart < 0.01, "{name}: step {step}: {got} against {want}");
+        }
+        assert!(curve.losses[199] < 0.8 * curve.losses[0], "it learns");
     }
 }

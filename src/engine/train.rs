@@ -42,6 +42,9 @@ pub struct TrainerOptions {
     /// Probability with which a value between two layers is dropped while training; those that pass are divided
     /// by one minus it. Default 0.
     pub dropout: f32,
+    /// Probability with which a value of h is dropped on its way to the next step, the same values at all steps of
+    /// a sequence (Gal and Ghahramani 2016). Default 0.
+    pub recurrent_dropout: f32,
     /// Of dropout. Default 0.
     pub seed: u64,
     /// Starts every step with the states that the last one ended with, which cuts the gradient there (truncated
@@ -60,6 +63,7 @@ impl Default for TrainerOptions {
             clip_norm: None,
             clip_value: None,
             dropout: 0.0,
+            recurrent_dropout: 0.0,
             seed: 0,
             carry_states: false,
         }
@@ -83,11 +87,13 @@ impl TrainerOptions {
                 )));
             }
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            let got = self.dropout;
-            return Err(Error::shape(format!(
-                "training dropout: expected 0 to below 1, got {got}"
-            )));
+        for (what, p) in [("dropout", self.dropout), ("recurrent_dropout", self.recurrent_dropout)]
+        {
+            if !(0.0..1.0).contains(&p) {
+                return Err(Error::shape(format!(
+                    "training {what}: expected 0 to below 1, got {p}"
+                )));
+            }
         }
         Ok(())
     }
@@ -115,7 +121,7 @@ impl TrainerOptions {
             self.clip_value.unwrap_or(0.0),
         ]);
         [hyper[10], hyper[12]] = step_seed(self.seed, t);
-        hyper[11] = self.dropout;
+        [hyper[11], hyper[13]] = [self.dropout, self.recurrent_dropout];
         hyper
     }
 }
@@ -515,6 +521,7 @@ impl Trainer {
             gradients: wish.gradients,
             input_gradient: wish.gradients && wish.optimizer.is_none() && !batch.is_tokens(),
             dropout: wish.dropout && self.options.dropout > 0.0,
+            recurrent_dropout: wish.dropout && self.options.recurrent_dropout > 0.0,
         };
         let steps = steps_capacity(longest);
         let request = loaded.request(part.rows.len(), steps, None);

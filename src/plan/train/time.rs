@@ -4,7 +4,8 @@ use super::super::builder::{Builder, axis, narrow};
 use super::super::layer::{reverse_mask, set_rules};
 use super::super::strategy::tile_for;
 use super::super::*;
-use super::{Carry, Tape};
+use super::{Carry, Tape, TrainBuffer};
+use crate::cell::Cell;
 use crate::kernel::train::Stage;
 use crate::kernel::uniforms::Recur;
 
@@ -12,7 +13,7 @@ use crate::kernel::uniforms::Recur;
 pub(super) struct Times {
     /// Gradients of W_hh's pre-activations.
     pub(super) gates_h: usize,
-    /// h before each step.
+    /// h before each step, as W_hh saw it.
     pub(super) before: usize,
     /// Gradients of the initial states.
     pub(super) carry: Carry,
@@ -20,6 +21,8 @@ pub(super) struct Times {
     pub(super) cells: Option<usize>,
     /// h before the projection, and gradients of h behind it, of all steps.
     pub(super) projected: Option<(usize, usize)>,
+    /// r⊙h before each step, and gradients of what W_hn made of it: the GRU that resets before its product.
+    pub(super) reset: Option<(usize, usize)>,
 }
 
 /// Groups of four units up to which hardware, too, keeps a tile of rows in one workgroup: a turn then costs a
@@ -53,7 +56,12 @@ impl Builder<'_> {
             ..Recur::default()
         };
         let before = self.before(index, recur, tape.y)?;
-        let gates_h = self.hidden_gates(index, spec, before)?;
+        let recur = Recur { layers: to_u32(index)?, ..recur };
+        let seen = if self.is_masked() { self.mask_states(index, recur, before)? } else { before };
+        let gates_h = self.hidden_gates(index, spec, seen)?;
+        if spec.cell == Cell::GruResetBefore {
+            return self.reset_before_turns(index, recur, (tape.gates_x, gates_h), (before, dy));
+        }
         let outputs = self.outputs(index, spec)?;
         let cells = if spec.cell.has_c() {
             Some(self.replay(index, spec, recur, (tape.gates_x, gates_h, outputs))?)
@@ -64,13 +72,18 @@ impl Builder<'_> {
         let axes = [2, z, batch, u64::from(units4), 16];
         let carry = self.buffer(&format!("gradients of states of layer {index}"), &axes)?;
         let mut carry = Carry { both: carry, h: None };
+        let params = if self.is_masked() {
+            Slot::Train(TrainBuffer::Hyper)
+        } else {
+            Slot::Weight(WeightId::CellParams(index))
+        };
         let slots = |dy: usize| {
             vec![
                 Slot::Weight(WeightId::RecurWeight(index)),
                 Slot::Buffer(states),
                 Slot::Buffer(dy),
                 Slot::Buffer(self.plan.lengths),
-                Slot::Weight(WeightId::CellParams(index)),
+                params,
                 Slot::Buffer(tape.gates_x),
                 Slot::Buffer(gates_h),
                 Slot::Buffer(carry.both),
@@ -95,7 +108,7 @@ impl Builder<'_> {
             let slots = slots(dy);
             self.turns(spec, recur, slots)?;
         }
-        Ok(Times { gates_h, before, carry, cells, projected })
+        Ok(Times { gates_h, before: seen, carry, cells, projected, reset: None })
     }
 
     /// h before the projection of all steps, or a buffer that nothing is written to.
@@ -138,7 +151,7 @@ impl Builder<'_> {
         }
         let lanes = recur.units4.next_power_of_two().min(64);
         let rows = tile_for(self.batch);
-        let variant = back_step(spec, rows, lanes);
+        let variant = back_step(spec, rows, lanes, self.is_masked());
         let call = self.call(variant, slots, &one)?;
         let groups =
             [ceil_div(recur.units4, lanes), ceil_div(self.batch, rows.rows()), recur.directions];
@@ -160,7 +173,7 @@ impl Builder<'_> {
         let columns = to_u32(spec.cell.gates())? * recur.units4;
         let per_unit = u64::from(columns + rows.rows() * (2 * to_u32(spec.cell.gates())? + 6));
         let units = u64::from(ceil_div(recur.units4, lanes));
-        let variant = back_step(spec, rows, lanes);
+        let variant = back_step(spec, rows, lanes, self.is_masked());
         let tiles = ceil_div(self.batch, rows.rows());
         let all = recur.step_count + 1;
         if !is_resident {
@@ -244,7 +257,7 @@ impl Builder<'_> {
 }
 
 /// The kernel of a turn.
-fn back_step(spec: &LayerSpec, rows: RowTile, lanes: u32) -> Variant {
+fn back_step(spec: &LayerSpec, rows: RowTile, lanes: u32, masked: bool) -> Variant {
     let mut variant = Variant::of(Kernel::Train(Stage::BackStep));
     variant.cell = Some(spec.cell);
     variant.rows = Some(rows);
@@ -253,6 +266,7 @@ fn back_step(spec: &LayerSpec, rows: RowTile, lanes: u32) -> Variant {
         ("WG_Y", 1),
         ("PEEPHOLE", u32::from(spec.options.peephole)),
         ("PROJECTED", u32::from(spec.proj_size > 0)),
+        ("MASKED", u32::from(masked)),
     ];
     variant
 }
