@@ -19,6 +19,7 @@ mod update;
 pub use loss::LossKind;
 pub use update::{OptimizerKind, PARTS_OF_A_NORM, Parameter, parameters};
 
+use self::time::Times;
 use super::builder::{Builder, Rows, axis};
 use super::gemm::Mode;
 use super::layer::reverse_mask;
@@ -225,10 +226,24 @@ impl Builder<'_> {
     ) -> Result<usize> {
         let network = self.network;
         let spec = &network.layers[index];
-        let directions = to_u32(spec.direction.count())?;
-        let columns = spec.cell.gates() * padded(spec.hidden_size);
         let times = self.back_through_time(index, spec, tape, dy)?;
         train.carries.insert(0, times.carry);
+        self.recurrent_gradients(index, tape, &times, parts)?;
+        self.input_gradients(index, tape, dy, (request, parts), train)
+    }
+
+    /// Gradients of what a layer's steps read: W_hh, biases, projection, peepholes.
+    fn recurrent_gradients(
+        &mut self,
+        index: usize,
+        tape: &Tape,
+        times: &Times,
+        parts: usize,
+    ) -> Result<()> {
+        let network = self.network;
+        let spec = &network.layers[index];
+        let directions = to_u32(spec.direction.count())?;
+        let columns = spec.cell.gates() * padded(spec.hidden_size);
         let (d_x, d_h) = (Slot::Buffer(tape.gates_x), Slot::Buffer(times.gates_h));
         let count = self.rows_of_all_steps();
         let mask = reverse_mask(spec);
@@ -259,6 +274,24 @@ impl Builder<'_> {
             let d_b = if times.reset.is_some() { d_x } else { d_h };
             self.column_sums(hidden, (4, count), d_b, WeightId::RecurBias(index), parts)?;
         }
+        Ok(())
+    }
+
+    /// Gradients of W_ih and of what it read; returns that of the layer's input, or of its output where nobody asks.
+    fn input_gradients(
+        &mut self,
+        index: usize,
+        tape: &Tape,
+        dy: usize,
+        (request, parts): (TrainRequest, usize),
+        train: &mut TrainPlan,
+    ) -> Result<usize> {
+        let network = self.network;
+        let spec = &network.layers[index];
+        let directions = to_u32(spec.direction.count())?;
+        let columns = spec.cell.gates() * padded(spec.hidden_size);
+        let (d_x, count) = (Slot::Buffer(tape.gates_x), self.rows_of_all_steps());
+        let mask = reverse_mask(spec);
         let below = self.back_block(directions, mask, tape.input.width, columns)?;
         let weight = WeightId::InputWeight(index);
         let first = if index == 0 { Some(network.input) } else { None };

@@ -38,25 +38,8 @@ impl Builder<'_> {
         tape: &Tape,
         dy: usize,
     ) -> Result<Times> {
-        let directions = to_u32(spec.direction.count())?;
-        let (z, batch) = (u64::from(directions), u64::from(self.batch));
-        let units4 = to_u32(padded(spec.hidden_size) / 4)?;
-        let recur = Recur {
-            batch: self.batch,
-            directions,
-            reverse_mask: reverse_mask(spec),
-            state4: to_u32(padded(spec.state_size()) / 4)?,
-            units4,
-            state_size: to_u32(spec.state_size())?,
-            units: to_u32(spec.hidden_size)?,
-            first_step: 0,
-            step_count: self.steps,
-            gate_first: 0,
-            gate_steps: self.steps,
-            ..Recur::default()
-        };
+        let recur = self.all_steps(index, spec)?;
         let before = self.before(index, recur, tape.y)?;
-        let recur = Recur { layers: to_u32(index)?, ..recur };
         let seen = if self.is_masked() { self.mask_states(index, recur, before)? } else { before };
         let gates_h = self.hidden_gates(index, spec, seen)?;
         if spec.cell == Cell::GruResetBefore {
@@ -69,46 +52,50 @@ impl Builder<'_> {
             None
         };
         let states = cells.unwrap_or(before);
-        let axes = [2, z, batch, u64::from(units4), 16];
-        let carry = self.buffer(&format!("gradients of states of layer {index}"), &axes)?;
-        let mut carry = Carry { both: carry, h: None };
+        let axes =
+            [2, u64::from(recur.directions), u64::from(self.batch), u64::from(recur.units4), 16];
+        let both = self.buffer(&format!("gradients of states of layer {index}"), &axes)?;
         let params = if self.is_masked() {
             Slot::Train(TrainBuffer::Hyper)
         } else {
             Slot::Weight(WeightId::CellParams(index))
         };
-        let slots = |dy: usize| {
-            vec![
-                Slot::Weight(WeightId::RecurWeight(index)),
-                Slot::Buffer(states),
-                Slot::Buffer(dy),
-                Slot::Buffer(self.plan.lengths),
-                params,
-                Slot::Buffer(tape.gates_x),
-                Slot::Buffer(gates_h),
-                Slot::Buffer(carry.both),
-            ]
-        };
-        let mut projected = None;
+        let slots = vec![
+            Slot::Weight(WeightId::RecurWeight(index)),
+            Slot::Buffer(states),
+            Slot::Buffer(dy),
+            Slot::Buffer(self.plan.lengths),
+            params,
+            Slot::Buffer(tape.gates_x),
+            Slot::Buffer(gates_h),
+            Slot::Buffer(both),
+        ];
+        let (mut carry, mut projected) = (Carry { both, h: None }, None);
         if spec.proj_size > 0 {
-            let dh_axes = [z, batch, u64::from(units4), 16];
-            let label = |what: &str| format!("{what} of layer {index}");
-            let state_axes = [z, batch, u64::from(recur.state4), 16];
-            let rows = z * batch * u64::from(self.steps);
-            let slots_of = slots(0);
-            let dh = self.buffer(&label("gradient of h of a step"), &dh_axes)?;
-            let dr = self.buffer(&label("gradients of h"), &[rows, u64::from(recur.state4), 16])?;
-            let end = self.buffer(&label("gradient of h_0"), &state_axes)?;
-            let mut slots = slots_of;
-            slots[2] = Slot::Buffer(dh);
-            self.projected_turns(index, spec, recur, slots, (dy, gates_h), (dr, dh, end))?;
+            let (dr, end) = self.projected_turns(index, spec, recur, slots, (dy, gates_h))?;
             carry.h = Some(end);
             projected = Some((outputs, dr));
         } else {
-            let slots = slots(dy);
             self.turns(spec, recur, slots)?;
         }
         Ok(Times { gates_h, before: seen, carry, cells, projected, reset: None })
+    }
+
+    /// A layer's uniform block over all steps.
+    fn all_steps(&self, index: usize, spec: &LayerSpec) -> Result<Recur> {
+        Ok(Recur {
+            batch: self.batch,
+            directions: to_u32(spec.direction.count())?,
+            reverse_mask: reverse_mask(spec),
+            state4: to_u32(padded(spec.state_size()) / 4)?,
+            units4: to_u32(padded(spec.hidden_size) / 4)?,
+            state_size: to_u32(spec.state_size())?,
+            units: to_u32(spec.hidden_size)?,
+            step_count: self.steps,
+            gate_steps: self.steps,
+            layers: to_u32(index)?,
+            ..Recur::default()
+        })
     }
 
     /// h before the projection of all steps, or a buffer that nothing is written to.
@@ -121,16 +108,24 @@ impl Builder<'_> {
         self.buffer(&format!("outputs before the projection of layer {index}"), &axes)
     }
 
-    /// Turns of a layer with a projection: three dispatches each.
+    /// Turns of a layer with a projection, three dispatches each; returns the gradients of its output at all steps,
+    /// and that of h_0.
     fn projected_turns(
         &mut self,
         index: usize,
         spec: &LayerSpec,
         recur: Recur,
-        slots: Vec<Slot>,
+        mut slots: Vec<Slot>,
         (dy, gates_h): (usize, usize),
-        (dr, dh, end): (usize, usize, usize),
-    ) -> Result<()> {
+    ) -> Result<(usize, usize)> {
+        let (z, batch) = (u64::from(recur.directions), u64::from(self.batch));
+        let (units4, state4) = (u64::from(recur.units4), u64::from(recur.state4));
+        let label = |what: &str| format!("{what} of layer {index}");
+        let rows = z * batch * u64::from(self.steps);
+        let dh = self.buffer(&label("gradient of h of a step"), &[z, batch, units4, 16])?;
+        let dr = self.buffer(&label("gradients of h"), &[rows, state4, 16])?;
+        let end = self.buffer(&label("gradient of h_0"), &[z, batch, state4, 16])?;
+        slots[2] = Slot::Buffer(dh);
         let gates = to_u32(spec.cell.gates())?;
         self.check_loops("step of backpropagation", u64::from(gates * recur.units4) + 64)?;
         let one = Recur { step_count: 1, ..recur };
@@ -157,7 +152,7 @@ impl Builder<'_> {
             [ceil_div(recur.units4, lanes), ceil_div(self.batch, rows.rows()), recur.directions];
         calls.push((call, Grid::Fixed(groups)));
         self.plan.ops.push(Op::Steps { calls, first: 0, count: recur.step_count + 1, lag: 1 });
-        Ok(())
+        Ok((dr, end))
     }
 
     /// All turns: one dispatch each, or many in one dispatch.
