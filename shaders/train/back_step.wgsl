@@ -4,11 +4,13 @@
 //   dgx_s, dgh_s, and what step s hands on = cell_back(gx, gh, state before, dh_s, dc_s)
 //
 // Turn j of a run takes step s = L − 1 − j, L the longest length; the turn after step 0 leaves the gradients of
-// the initial states in `carry`. The gradients take the places of the pre-activations. A workgroup owns WG_Y
+// the initial states in `carry`. The gradients take the places of the pre-activations. A workgroup owns GROUPS
 // tiles of ROWS rows. With one turn a dispatch it has units of its own; with several it has all units, and its
 // turns wait for one another in it.
-// Grid: x over groups of units (1 with several turns), y over tiles of rows, z over directions.
-// Needs: a cell file, a cell_back file, lib/{own,activation,index,mask,random,recur,rowsN}.
+// Grid: x over groups of units (1 with several turns), y over the rows of a workgroup, z over directions.
+// Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
+// Needs: a cell file, a cell_back file, lib/{own,activation,index,mask,random,recur,rowsN},
+// and lib/alone, or lib/{together,shuffleN} with LANES > 1.
 // Host: src/kernel/table.rs, src/plan/train/time.rs.
 
 struct Step {
@@ -27,7 +29,6 @@ struct Step {
 @group(0) @binding(9) var<storage, read_write> carry: array<vec4f>;         // [2, D, B, H/4]: dh, dc handed on
 
 override WG_X: u32 = 64u;
-override WG_Y: u32 = 1u;
 override PEEPHOLE: bool = false;
 // Behind a projection `dy` is the gradient of this step's h, complete: [D, B, H/4] (back_product.wgsl).
 override PROJECTED: bool = false;
@@ -46,37 +47,66 @@ fn source_row(index: u32) -> vec4f {
     return gates_h[index];
 }
 
-// W_hhᵀ·dgh of step `s` for the rows from `row0` on, and four inputs; zero for rows that have no such step.
-fn handed_back(s: u32, row0: u32, d: u32, unit: u32) -> Rows {
-    let columns = GATES * recur.units4;
-    var base: array<u32, ROWS>;
-    for (var r = 0u; r < ROWS; r++) {
-        base[r] = gates_index(s, min(row0 + r, recur.batch - 1u), d, columns);
+// Register tiles of lib/shuffleN on their way; unused here.
+var<private> staged: array<vec4f, 4>;
+// W_hhᵀ·dgh of the tiles of rows of an invocation.
+var<private> handed: array<Rows, GROUPS>;
+
+// W_hh's 4×4 block for four inputs and the gates at `n4`, transposed; zero beyond the gates.
+fn transposed_block(w0: u32, n4: u32, columns: u32) -> mat4x4f {
+    if (n4 >= columns) {
+        return mat4x4f();
     }
-    var sum: Rows;
-    let w0 = (d * recur.state4 + unit) * 4u * columns;
-    for (var n4 = 0u; n4 < columns; n4++) {
-        let block = transpose(mat4x4f(
-            weight_hh[w0 + n4], weight_hh[w0 + columns + n4],
-            weight_hh[w0 + 2u * columns + n4], weight_hh[w0 + 3u * columns + n4],
-        ));
-        sum += block * load_rows(base, n4);
-    }
-    return sum;
+    return transpose(mat4x4f(
+        weight_hh[w0 + n4], weight_hh[w0 + columns + n4],
+        weight_hh[w0 + 2u * columns + n4], weight_hh[w0 + 3u * columns + n4],
+    ));
 }
 
-// One turn for ROWS rows and four units.
+// Leaves W_hhᵀ·dgh of step `s` in `handed`, for the rows from `row0` on and four inputs. The LANES lanes of a subgroup
+// share what they load of dgh, so all of them must call it.
+fn hand_back(s: u32, row0: u32, d: u32, unit: u32, sub_lane: u32) {
+    let columns = GATES * recur.units4;
+    //@ for q in GROUPS
+    var base_${q}: array<u32, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        base_${q}[r] = gates_index(s, min(row0 + ${q}u * ROWS + r, recur.batch - 1u), d, columns);
+    }
+    var sum_${q}: Rows;
+    //@ end
+    let w0 = (d * recur.state4 + unit) * 4u * columns;
+    for (var n0 = 0u; n0 < columns; n0 += LANES) {
+        // Beyond the gates a lane loads the last ones again; their weights are zero.
+        let own = min(n0 + sub_lane, columns - 1u);
+        //@ for q in GROUPS
+        let mine_${q} = load_rows(base_${q}, own);
+        //@ end
+        //@ for l in LANES
+        let block_${l} = transposed_block(w0, n0 + ${l}u, columns);
+        //@ for q in GROUPS
+        sum_${q} += block_${l} * passed(mine_${q}, ${l}u);
+        //@ end
+        //@ end
+    }
+    //@ for q in GROUPS
+    handed[${q}] = sum_${q};
+    //@ end
+}
+
+// One turn for the rows of a workgroup and four units; beyond the units it only helps its subgroup.
 fn turn(j: u32, longest: u32, row0: u32, d: u32, unit: u32) {
     // The turn after step 0 has s = NONE, and s + 1 wraps to 0.
     let s = longest - 1u - j;
     let is_end = j == longest;
     let next = longest - j;
-    var sum: Rows;
     if (next < longest && !PROJECTED) {
-        sum = handed_back(next, row0, d, unit);
+        hand_back(next, row0, d, min(unit, recur.units4 - 1u), unit % LANES);
+    }
+    if (unit >= recur.units4) {
+        return;
     }
     let columns = GATES * recur.units4;
-    for (var r = 0u; r < ROWS; r++) {
+    for (var r = 0u; r < GROUPS * ROWS; r++) {
         let row = row0 + r;
         if (row >= recur.batch) {
             continue;
@@ -87,11 +117,14 @@ fn turn(j: u32, longest: u32, row0: u32, d: u32, unit: u32) {
         var dh = vec4f(0.0);
         var dc = vec4f(0.0);
         if (next < len) {
-            var handed = row_of(sum, r);
-            if (MASKED) {
-                handed = masked(handed, at);
+            var back = vec4f(0.0);
+            if (!PROJECTED) {
+                back = row_of(handed[r / ROWS], r % ROWS);
             }
-            dh = carry[at] + handed;
+            if (MASKED) {
+                back = masked(back, at);
+            }
+            dh = carry[at] + back;
             dc = carry[at_c];
         }
         if (is_end) {
@@ -126,19 +159,17 @@ fn turn(j: u32, longest: u32, row0: u32, d: u32, unit: u32) {
     }
 }
 
-@compute @workgroup_size(WG_X, WG_Y, 1)
+@compute @workgroup_size(WG_X, 1, 1)
 fn main(@builtin(local_invocation_id) lane: vec3u, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-    let row0 = (group.y * WG_Y + lane.y) * ROWS;
+    let row0 = group.y * GROUPS * ROWS;
     let d = group.z;
     // Rows are sorted by falling length.
     let longest = lengths[0];
     let first = recur.first_step + step.index;
     let end = min(first + recur.step_count, longest + 1u);
     for (var j = first; j < end; j++) {
-        for (var unit = group.x * WG_X + lane.x; unit < recur.units4; unit += groups.x * WG_X) {
-            if (row0 < recur.batch) {
-                turn(j, longest, row0, d, unit);
-            }
+        for (var unit0 = group.x * WG_X; unit0 < recur.units4; unit0 += groups.x * WG_X) {
+            turn(j, longest, row0, d, unit0 + lane.x);
         }
         // What the workgroup wrote to gates_h is read by all of it.
         storageBarrier();

@@ -137,7 +137,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// Every kernel, for tests that walk the table.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 57] = [
         Self::Gemm,
         Self::OneHot,
         Self::RecurStep,
@@ -178,6 +178,7 @@ impl Kernel {
         Self::Train(train::Stage::Replay),
         Self::Train(train::Stage::BackStep),
         Self::Train(train::Stage::WeightGrad),
+        Self::Train(train::Stage::WeightGradTile),
         Self::Train(train::Stage::ColumnSums),
         Self::Train(train::Stage::SumParts),
         Self::Train(train::Stage::InputGrad),

@@ -26,6 +26,8 @@ pub enum Stage {
     BackStep,
     /// The gradient of a weight, slice by slice.
     WeightGrad,
+    /// The same, inputs shared by eight lanes.
+    WeightGradTile,
     /// The gradient of a bias, slice by slice.
     ColumnSums,
     /// The sum of slices.
@@ -62,13 +64,14 @@ pub enum Stage {
 
 impl Stage {
     /// Every kernel of training.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Loss,
         Self::SumLoss,
         Self::Before,
         Self::Replay,
         Self::BackStep,
         Self::WeightGrad,
+        Self::WeightGradTile,
         Self::ColumnSums,
         Self::SumParts,
         Self::InputGrad,
@@ -96,6 +99,7 @@ impl Stage {
             Self::Replay => REPLAY,
             Self::BackStep => BACK_STEP,
             Self::WeightGrad => WEIGHT_GRAD,
+            Self::WeightGradTile => WEIGHT_GRAD_TILE,
             Self::ColumnSums => COLUMN_SUMS,
             Self::SumParts => SUM_PARTS,
             Self::InputGrad => INPUT_GRAD,
@@ -208,7 +212,8 @@ const BACK_STEP: KernelSpec = KernelSpec {
         ("gates_h", ReadWrite),
         ("carry", ReadWrite),
     ],
-    overrides: &["WG_X", "WG_Y", "PEEPHOLE", "PROJECTED", "MASKED"],
+    overrides: &["WG_X", "PEEPHOLE", "PROJECTED", "MASKED"],
+    consts: &[("LANES", 1), ("GROUPS", 1)],
     ..PLAIN
 };
 
@@ -226,6 +231,14 @@ const WEIGHT_GRAD: KernelSpec = KernelSpec {
     ],
     overrides: &["MODE", "GATHER"],
     ..PLAIN
+};
+
+const WEIGHT_GRAD_TILE: KernelSpec = KernelSpec {
+    name: "train/weight_grad_tile",
+    wgsl: include_str!("../../shaders/train/weight_grad_tile.wgsl"),
+    shuffles: true,
+    consts: &[("LANES", 8)],
+    ..WEIGHT_GRAD
 };
 
 const COLUMN_SUMS: KernelSpec = KernelSpec {

@@ -155,7 +155,7 @@ impl Variant {
         if self.shuffles() {
             parts.extend(self.rows.map(RowTile::shuffle_wgsl));
         }
-        if self.kernel == Kernel::RecurStationary {
+        if matches!(self.kernel, Kernel::RecurStationary | Kernel::Train(Stage::BackStep)) {
             parts.push(if self.shuffles() { TOGETHER } else { ALONE });
         }
         if spec.stores {

@@ -3,7 +3,7 @@
 use wgpu_rnn::train::{CrossEntropy, Loss};
 use wgpu_rnn::{
     Cell, DeviceChoice, Engine, EngineOptions, HeadSpec, HeadSteps, Init, InputSpec, LayerSpec,
-    Layout, Model, TrainerOptions, reference,
+    Layout, Model, Strategy, TrainerOptions, reference,
 };
 
 use crate::cases::{Case, cases, classes, dense, lengths};
@@ -83,6 +83,36 @@ fn gradients_match_pytorch() {
                 assert!(apart < TOLERANCE, "{name}: input differs by {apart:.2e}");
             }
             assert!(compared >= 5, "{name}");
+        }
+    }
+}
+
+#[test]
+fn kernels_whose_lanes_share_loads_match_the_oracle() {
+    for (name, engine) in support::quick_gpus() {
+        let engine = engine.with_strategy(Strategy::ResidentTile);
+        for (cell, hidden, rows) in
+            [(Cell::RnnTanh, 37, 3), (Cell::Lstm, 36, 18), (Cell::Gru, 33, 35)]
+        {
+            let model = Model::builder(InputSpec::Dense { size: 34 })
+                .layers(2, &LayerSpec::new(cell, hidden).bidirectional())
+                .head(HeadSpec { steps: HeadSteps::Every, ..HeadSpec::new(40) })
+                .build(Init::PyTorch, 51)
+                .expect("valid");
+            let Ok(plan) = engine.load(&model).expect("loads").plan(rows, 5) else {
+                println!("skipped {name}: no subgroups of one size");
+                continue;
+            };
+            assert_eq!(plan.expect("on a GPU").choices[0].strategy, Strategy::ResidentTile);
+            let batch = dense(rows, 5, 34, Layout::BatchFirst).with_lengths(lengths(rows, 5));
+            let loss = Loss::CrossEntropy(CrossEntropy::default());
+            let targets = classes(&[rows, 5], 40);
+            let batch = batch.expect("valid");
+            check(
+                name,
+                &engine,
+                &Case { name: format!("tile {cell}"), model, batch, loss, targets },
+            );
         }
     }
 }

@@ -143,7 +143,11 @@ impl Engine {
     ) -> Result<Trainer> {
         options.check()?;
         crate::train::check_trainable(model)?;
-        let engine = self.with_strategy(Strategy::Auto);
+        // These keep no input gates, or may have to run again.
+        let engine = match self.shared.wishes.strategy {
+            Strategy::Wavefront | Strategy::GridPersistent => self.with_strategy(Strategy::Auto),
+            strategy => self.with_strategy(strategy),
+        };
         let loaded = LoadedModel::for_training(engine, model, moments)?;
         let parameters = parameters(&loaded.inner().network);
         let trainer = Trainer {

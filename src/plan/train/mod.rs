@@ -325,6 +325,14 @@ impl Builder<'_> {
         Ok(dx)
     }
 
+    /// Whether kernels take the forms that a software adapter compiles for a second: beside forward drivers that do
+    /// so too.
+    fn takes_long_forms(&self) -> bool {
+        self.caps.is_software
+            && self.caps.subgroup.is_some_and(|lanes| lanes % 8 == 0)
+            && self.choices.iter().any(|choice| !choice.strategy.compiles_fast())
+    }
+
     fn rows_of_all_steps(&self) -> u32 {
         // `check_trainable` bounds it.
         self.steps.saturating_mul(self.batch)

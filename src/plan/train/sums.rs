@@ -24,14 +24,18 @@ impl Builder<'_> {
         parts: usize,
     ) -> Result<()> {
         let lengths = Slot::Buffer(self.plan.lengths);
-        let groups = ceil_div(back.columns4, 16) * ceil_div(back.inner4, 16) * back.directions;
+        let long = self.takes_long_forms() && back.columns4.min(back.inner4) >= 8;
+        let (stage, width) =
+            if long { (Stage::WeightGradTile, 8) } else { (Stage::WeightGrad, 16) };
+        let groups =
+            ceil_div(back.columns4, width) * ceil_div(back.inner4, width) * back.directions;
         let count =
             u64::from(back.directions) * u64::from(4 * back.inner4) * u64::from(back.columns4);
-        let mut variant = Variant::of(Kernel::Train(Stage::WeightGrad));
+        let mut variant = Variant::of(Kernel::Train(stage));
         variant.overrides = vec![("MODE", mode), ("GATHER", u32::from(tokens.is_some()))];
         let slots = vec![a, d, lengths, tokens.unwrap_or(lengths)];
         let grid = |slices: u32| {
-            let [x, y] = [back.columns4, back.inner4].map(|width| ceil_div(width, 16));
+            let [x, y] = [back.columns4, back.inner4].map(|size| ceil_div(size, width));
             [x, y, back.directions * slices]
         };
         let sum = (variant, slots, rows);

@@ -25,6 +25,8 @@ pub(super) struct Times {
     pub(super) reset: Option<(usize, usize)>,
 }
 
+/// Tiles of rows of a workgroup whose lanes share what they load.
+const MOST_GROUPS: u32 = 4;
 /// Groups of four units up to which hardware, too, keeps a tile of rows in one workgroup: a turn then costs a
 /// barrier and not a dispatch.
 const RESIDENT_UNITS4: u32 = 32;
@@ -163,18 +165,26 @@ impl Builder<'_> {
             self.caps.workgroups_at_once.max(1),
         );
         let rows = if is_resident { tile_for(self.batch.min(share)) } else { tile_for(self.batch) };
-        let most_lanes = if self.caps.is_software { 32 } else { 64 };
-        let lanes = recur.units4.next_power_of_two().min(most_lanes);
-        let columns = to_u32(spec.cell.gates())? * recur.units4;
-        let per_unit = u64::from(columns + rows.rows() * (2 * to_u32(spec.cell.gates())? + 6));
-        let units = u64::from(ceil_div(recur.units4, lanes));
-        let variant = back_step(spec, rows, lanes, self.is_masked());
-        let tiles = ceil_div(self.batch, rows.rows());
+        let along = recur.units4.next_power_of_two().min(if is_resident { 32 } else { 64 });
+        let gates = to_u32(spec.cell.gates())?;
+        let mut variant = back_step(spec, rows, along, self.is_masked());
+        let (mut groups, mut along) = (1, along);
+        if let (Some(lanes), true) = (self.caps.subgroup, self.takes_long_forms()) {
+            // More tiles of rows for every weight that is loaded, and dgh shared by the lanes.
+            groups = (share / rows.rows()).clamp(1, MOST_GROUPS);
+            along = along.max(lanes);
+            variant = back_step(spec, rows, along, self.is_masked());
+            variant.consts = vec![("LANES", lanes), ("GROUPS", groups)];
+        }
+        let tile_rows = groups * rows.rows();
+        let per_unit = u64::from(gates * recur.units4 + tile_rows * (2 * gates + 7));
+        let units = u64::from(ceil_div(recur.units4, along));
+        let tiles = ceil_div(self.batch, tile_rows);
         let all = recur.step_count + 1;
         if !is_resident {
             self.check_loops("step of backpropagation", per_unit + 2)?;
             let call = self.call(variant, slots, &Recur { step_count: 1, ..recur })?;
-            let x = ceil_div(recur.units4, lanes);
+            let x = ceil_div(recur.units4, along);
             let grid = Grid::Fixed([x, tiles, recur.directions]);
             let calls = vec![(call, grid)];
             self.plan.ops.push(Op::Steps { calls, first: 0, count: all, lag: 1 });
@@ -252,13 +262,12 @@ impl Builder<'_> {
 }
 
 /// The kernel of a turn.
-fn back_step(spec: &LayerSpec, rows: RowTile, lanes: u32, masked: bool) -> Variant {
+fn back_step(spec: &LayerSpec, rows: RowTile, along: u32, masked: bool) -> Variant {
     let mut variant = Variant::of(Kernel::Train(Stage::BackStep));
     variant.cell = Some(spec.cell);
     variant.rows = Some(rows);
     variant.overrides = vec![
-        ("WG_X", lanes),
-        ("WG_Y", 1),
+        ("WG_X", along),
         ("PEEPHOLE", u32::from(spec.options.peephole)),
         ("PROJECTED", u32::from(spec.proj_size > 0)),
         ("MASKED", u32::from(masked)),
