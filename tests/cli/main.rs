@@ -10,3 +10,4 @@ mod runs;
 mod shipped;
 mod support;
 mod top;
+mod train;

@@ -216,6 +216,11 @@ pub(super) fn prepare(folder: &Path) -> Result<PathBuf> {
     Ok(folder.to_path_buf())
 }
 
+/// Tells whether `folder` holds a checkpoint.
+pub(super) fn is_in(folder: &Path) -> bool {
+    folder.join(FILE).exists()
+}
+
 /// Returns what a model file says of a network beside its tensors.
 fn metadata(model: &Model) -> Result<String> {
     let bytes = model.to_safetensors()?;

@@ -1,50 +1,78 @@
 //! Where numbers first stopped being finite.
+//!
+//! Between two looks at the loss lie many steps, and since the first gradient that was no number the
+//! device has left the parameters alone. The steps since the last state that was kept are taken again,
+//! with the same bits, one look a step.
 
-use wgpu_rnn::{Error, ErrorKind, Model, Result, Trainer};
+use wgpu_rnn::{Checkpoint, Engine, Error, ErrorKind, Model, Result, TrainerOptions};
 
 use super::batches::{Batches, Pick};
 
-/// Finds the step and the tensor, and says so in an error.
-///
-/// Since the first gradient that was no number the device has left the parameters alone, so that the
-/// batches since the last look at the loss (`recent`, each with its step from 1) show it again.
-///
-/// # Errors
-/// When the device fails.
-pub(super) fn explain(
-    trainer: &mut Trainer,
-    batches: &Batches<'_>,
-    recent: &[(u64, Pick)],
-    hint: &str,
-) -> Result<Error> {
-    let fault = |what: String, step: u64, values: &str| {
-        let message = format!("training: expected finite {values}, got {what} in step {step}");
-        Error::new(ErrorKind::Weights, format!("{message} ({hint})"))
-    };
-    let (first, last) = match recent {
-        [first, .., last] => (first.0, last.0),
-        [only] => (only.0, only.0),
-        [] => (0, 0),
-    };
-    if let Some((name, value)) = first_fault(&trainer.model()?, false) {
-        return Ok(fault(format!("{value} in {name}"), first, "weights"));
-    }
-    for (step, pick) in recent {
-        let (batch, targets) = batches.make(pick)?;
-        let gradients = trainer.gradients(&batch, &targets)?;
-        if let Some((name, value)) = first_fault(&gradients.parameters, true) {
-            let what =
-                format!("{value} in the gradient of {name}, the loss being {}", gradients.loss);
-            return Ok(fault(what, *step, "gradients"));
+/// What the steps are taken again from.
+pub(super) struct Replay<'a> {
+    /// The device.
+    pub(super) engine: &'a Engine,
+    /// How steps are taken.
+    pub(super) options: &'a TrainerOptions,
+    /// The last state that was kept.
+    pub(super) kept: &'a Checkpoint,
+    /// The steps since, each with its number from 1 and its learning rate.
+    pub(super) steps: &'a [(u64, f32, Pick)],
+    /// How many of them the last look found well.
+    pub(super) well: usize,
+    /// What may help.
+    pub(super) hint: &'a str,
+}
+
+impl Replay<'_> {
+    /// Finds the step and the tensor, and says so in an error.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(super) fn explain(&self, batches: &Batches<'_>) -> Result<Error> {
+        let mut trainer = self.engine.resume(self.kept, self.options.clone())?;
+        for (index, (step, rate, pick)) in self.steps.iter().enumerate() {
+            let (batch, targets) = batches.make(pick)?;
+            trainer.set_learning_rate(*rate)?;
+            if index < self.well {
+                trainer.step(&batch, &targets)?;
+                continue;
+            }
+            let before = trainer.checkpoint()?;
+            trainer.progress()?;
+            trainer.step(&batch, &targets)?;
+            let progress = trainer.progress()?;
+            if !progress.is_stopped && (progress.steps == 0 || progress.mean_loss.is_finite()) {
+                continue;
+            }
+            if let Some((name, value)) = first_fault(&before.model, false) {
+                return Ok(self.fault("weights", &format!("{value} in {name}"), *step));
+            }
+            let batch = match &before.states {
+                Some(states) => batch.with_initial(states.clone()),
+                None => batch,
+            };
+            let mut again = self.engine.resume(&before, self.options.clone())?;
+            let gradients = again.gradients(&batch, &targets)?;
+            let loss = progress.loss;
+            return Ok(match first_fault(&gradients.parameters, true) {
+                Some((name, value)) => {
+                    let what = format!("{value} in that of {name}, the loss being {loss}");
+                    self.fault("gradients", &what, *step)
+                }
+                None => self.fault("losses", &loss.to_string(), *step),
+            });
         }
-        if !gradients.loss.is_finite() {
-            return Ok(fault(gradients.loss.to_string(), *step, "losses"));
-        }
+        let last = self.steps.last().map_or(0, |(step, ..)| *step);
+        Ok(self.fault("losses", "another that did not come again", last))
     }
-    let message = format!(
-        "training: expected finite losses, got another between steps {first} and {last} ({hint})"
-    );
-    Ok(Error::new(ErrorKind::Weights, message))
+
+    fn fault(&self, values: &str, got: &str, step: u64) -> Error {
+        let hint = self.hint;
+        let message =
+            format!("training: expected finite {values}, got {got} in step {step} ({hint})");
+        Error::new(ErrorKind::Weights, message)
+    }
 }
 
 /// Names the first tensor with a number that is not finite, and that number; backpropagation comes to

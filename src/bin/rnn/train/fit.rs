@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 use wgpu_rnn::train::Schedule;
-use wgpu_rnn::{Engine, Model, Trainer};
+use wgpu_rnn::{Checkpoint, Engine, Model, Trainer, TrainerOptions};
 
 use super::args::Task;
 use super::batches::{Batches, Pick};
-use super::checkpoint::{Place, Saved};
+use super::checkpoint::{self, Place, Saved};
 use super::curve::Point;
-use super::fault;
+use super::fault::Replay;
 use super::log::{Log, number};
 use super::measure::{self, Measured, Probe};
 use crate::failure::Result;
@@ -68,8 +68,14 @@ pub(super) struct Fit<'a> {
     pub(super) log: Log,
     /// The voice.
     pub(super) reporter: &'a mut Reporter,
-    /// Batches since the last look at the loss.
-    pub(super) recent: Vec<(u64, Pick)>,
+    /// How steps are taken.
+    pub(super) options: TrainerOptions,
+    /// The last state that was kept.
+    pub(super) kept: Checkpoint,
+    /// The steps since: number, learning rate, batch.
+    pub(super) since: Vec<(u64, f32, Pick)>,
+    /// How many of them the last look found well.
+    pub(super) well: usize,
     /// When the clock was started, and time steps since.
     pub(super) pace: (Instant, u64),
 }
@@ -123,12 +129,13 @@ impl Fit<'_> {
 
     fn step(&mut self, pick: &Pick) -> Result<()> {
         let (batch, targets) = self.batches.make(pick)?;
-        self.trainer.set_learning_rate(self.learning_rate())?;
+        let rate = self.learning_rate();
+        self.trainer.set_learning_rate(rate)?;
         self.trainer.step(&batch, &targets)?;
         self.place.batch += 1;
         self.place.step += 1;
         self.pace.1 += u64::try_from(batch.total_steps()).unwrap_or(0);
-        self.recent.push((self.place.step, pick.clone()));
+        self.since.push((self.place.step, rate, pick.clone()));
         self.reporter.advance_work(1);
         if self.place.step.is_multiple_of(self.course.log_every) {
             self.look()?;
@@ -148,18 +155,24 @@ impl Fit<'_> {
 
     /// Reads the loss back, and stops where it is no number.
     fn look(&mut self) -> Result<()> {
-        if self.recent.is_empty() {
+        if self.well == self.since.len() {
             return Ok(());
         }
         let progress = self.trainer.progress()?;
         if progress.is_stopped || progress.steps > 0 && !progress.mean_loss.is_finite() {
-            let hint = self.advice();
-            let recent = std::mem::take(&mut self.recent);
-            let error = fault::explain(&mut self.trainer, &self.batches, &recent, &hint)?;
+            let replay = Replay {
+                engine: self.engine,
+                options: &self.options,
+                kept: &self.kept,
+                steps: &self.since,
+                well: self.well,
+                hint: &self.advice(),
+            };
+            let error = replay.explain(&self.batches)?;
             self.log.line(&json!({ "event": "stopped", "error": error.to_string() }))?;
             return Err(error.into());
         }
-        self.recent.clear();
+        self.well = self.since.len();
         if progress.steps == 0 {
             return Ok(());
         }
@@ -197,7 +210,8 @@ impl Fit<'_> {
 
     /// Says what may help where numbers are no longer finite.
     fn advice(&self) -> String {
-        let kept = match &self.course.folder {
+        let is_there = |folder: &&PathBuf| checkpoint::is_in(folder);
+        let kept = match self.course.folder.as_ref().filter(is_there) {
             Some(folder) => format!("; the last checkpoint stays in {}", folder.display()),
             None => String::new(),
         };
@@ -262,9 +276,13 @@ impl Fit<'_> {
         Ok(())
     }
 
+    /// Keeps the state, and writes it where there is a folder.
     fn save(&mut self) -> Result<()> {
+        self.kept = self.trainer.checkpoint()?;
+        self.since.clear();
+        self.well = 0;
         let Some(folder) = self.course.folder.clone() else { return Ok(()) };
-        let mut training = self.trainer.checkpoint()?;
+        let mut training = self.kept.clone();
         training.model.info = self.start.info.clone();
         let saved = Saved {
             training,

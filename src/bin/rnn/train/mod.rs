@@ -80,10 +80,11 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let course = course(args, &data, settings, &batches, &engine, folder)?;
     let log = Log::open(args.log.as_deref(), saved.is_some())?;
     let options = args.trainer(data.task, batches.carries())?;
-    let trainer = match &saved {
-        Some(saved) => engine.resume(&saved.training, options)?,
-        None => engine.trainer(&start, options)?,
+    let mut trainer = match &saved {
+        Some(saved) => engine.resume(&saved.training, options.clone())?,
+        None => engine.trainer(&start, options.clone())?,
     };
+    let kept = trainer.checkpoint()?;
     let probe = data.held.as_ref().map(|held| Probe::new(held, form)).transpose()?;
     let (place, best) = match saved {
         Some(saved) => {
@@ -103,7 +104,10 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         best,
         log,
         reporter: &mut reporter,
-        recent: Vec::new(),
+        options,
+        kept,
+        since: Vec::new(),
+        well: 0,
         pace: (Instant::now(), 0),
     };
     finish(args, &data, &mut fit)

@@ -82,8 +82,11 @@ pub(super) fn load(args: &TrainArgs) -> Result<Dataset> {
 
 /// Reads the columns that enter and those that are predicted.
 fn read_both(args: &TrainArgs, path: &Path) -> Result<(Columns, Columns)> {
-    let first = if args.columns.is_empty() { &args.target } else { &args.columns };
-    let inputs = read(path, first, "--columns")?;
+    let (first, option) = match args.columns.is_empty() {
+        true => (&args.target, "--target"),
+        false => (&args.columns, "--columns"),
+    };
+    let inputs = read(path, first, option)?;
     let targets = if args.target.is_empty() || &args.target == first {
         Columns { names: inputs.names.clone(), values: inputs.values.clone() }
     } else {
