@@ -247,12 +247,62 @@ fn numbers_that_are_no_longer_finite_stop_the_run() {
     assert_eq!(error(&again), message);
 }
 
+/// Checks exit code and message of every line.
+#[track_caller]
+fn assert_refused(folder: &Folder, cases: &[(i32, &str, &str)]) {
+    for (code, line, want) in cases {
+        let outcome = folder.rnn(line);
+        assert_eq!(outcome.code, Some(*code), "{line}: {}", outcome.err);
+        assert!(outcome.err.contains(want), "{line}: {}", outcome.err);
+        assert!(!folder.path("m.safetensors").exists(), "{line}");
+    }
+}
+
 #[test]
-fn what_cannot_be_followed_is_refused() {
+fn options_that_fit_nothing_are_refused() {
+    let folder = Folder::new();
+    folder.write("x.txt", text(30));
+    folder.write("x.npq", "");
+    let text = |code, options, want| (code, format!("train --data x.txt {options}"), want);
+    let cases = [
+        text(2, "-o m.txt", "--output: expected a file ending in .safetensors or .onnx"),
+        text(2, "-o m.safetensors --plot m.png", "--plot: expected a file ending in .svg"),
+        text(2, "-o m.safetensors --log x.txt", "--log: expected a file of its own"),
+        text(2, "-o m.safetensors --task classify", "--task: expected language-model for a text"),
+        text(2, "-o m.safetensors --columns a", "--columns: expected --data with columns"),
+        text(2, "-o m.safetensors --bidirectional", "--bidirectional: expected layers that read"),
+        text(2, "-o m.safetensors --dropout 0.5", "--dropout: expected at least 2 layers"),
+        text(2, "-o m.safetensors --early-stop 3", "--validate"),
+        text(2, "-o m.safetensors --checkpoint-every 3", "--checkpoint-every: expected --check"),
+        text(2, "-o m.safetensors --validate 1.5", "expected a fraction between 0 and 1"),
+        text(1, "-o m.safetensors --validate 9999", "--validate: expected fewer than all"),
+        text(1, "-o m.safetensors --resume none", "checkpoint.safetensors: cannot read"),
+        text(1, "-o m.safetensors --device cpu", "training: expected a GPU, got the CPU path"),
+        text(1, "-o none/m.safetensors", "none/m.safetensors: cannot write"),
+        (2, "train -o m.safetensors --data x.npq".to_owned(), "expected an input ending in"),
+        (1, "train -o m.safetensors --data none.txt".to_owned(), "none.txt: cannot read"),
+    ];
+    let cases: Vec<_> =
+        cases.iter().map(|(code, line, want)| (*code, line.as_str(), *want)).collect();
+    assert_refused(&folder, &cases);
+    let Some(adapter) = adapter(&folder) else { return };
+    for (options, want) in [
+        ("--lr -1", "training learning_rate: expected at least 0, got -1"),
+        ("--clip-norm -1", "training clip_norm: expected above 0, got -1"),
+        ("--layers 2 --dropout 1", "training dropout: expected 0 to below 1, got 1"),
+        ("--optimizer sgd --momentum 1", "optimizer momentum: expected 0 to below 1, got 1"),
+        ("--batch-size 9999", "--batch-size: expected fewer than the"),
+    ] {
+        let line = format!("train --data x.txt -o m.safetensors {options} --device {adapter}");
+        assert_refused(&folder, &[(1, &line, want)]);
+    }
+}
+
+#[test]
+fn data_that_do_not_fit_are_refused() {
     let folder = Folder::new();
     folder.write("x.txt", text(30));
     folder.write("x.csv", "year,a,b\n2000,1,2\n2001,3,4\n2002,5,6\n2003,1,2\n2004,0,1\n");
-    folder.write("x.npq", "");
     folder.write("nan.csv", "a\n1\n2\nNaN\n3\n4\n");
     let input = npy_f32(&[4, 3, 2], &[0.5; 24]);
     let file = |target: Vec<u8>| npz(&[("input", input.clone()), ("target", target)], false);
@@ -262,98 +312,37 @@ fn what_cannot_be_followed_is_refused() {
     folder.model("dense.safetensors", &dense());
     folder.model("chars.safetensors", &chars());
     let cases = [
-        (2, "--data x.txt -o m.txt", "--output: expected a file ending in .safetensors or .onnx"),
-        (2, "--data x.txt -o m.safetensors --plot m.png", "--plot: expected a file ending in .svg"),
-        (2, "--data x.npq -o m.safetensors", "expected an input ending in"),
-        (1, "--data none.txt -o m.safetensors", "none.txt: cannot read"),
-        (
-            2,
-            "--data x.txt -o m.safetensors --task classify",
-            "--task: expected language-model for a text",
-        ),
-        (2, "--data x.txt -o m.safetensors --columns a", "--columns: expected --data with columns"),
-        (
-            2,
-            "--data x.txt -o m.safetensors --bidirectional",
-            "--bidirectional: expected layers that read forward",
-        ),
-        (2, "--data x.txt -o m.safetensors --dropout 0.5", "--dropout: expected at least 2 layers"),
-        (2, "--data x.txt -o m.safetensors --early-stop 3", "--validate"),
-        (
-            2,
-            "--data x.txt -o m.safetensors --checkpoint-every 3",
-            "--checkpoint-every: expected --checkpoint",
-        ),
-        (2, "--data x.txt -o m.safetensors --validate 1.5", "expected a fraction between 0 and 1"),
-        (1, "--data x.txt -o m.safetensors --validate 9999", "--validate: expected fewer than all"),
-        (1, "--data x.txt -o m.safetensors --resume none", "checkpoint.safetensors: cannot read"),
-        (
-            2,
-            "--data x.csv -o m.safetensors --target c",
-            "--target: expected columns of x.csv: year, a, b; got c",
-        ),
-        (2, "--data x.csv -o m.safetensors --embedding 3", "--embedding: expected data of tokens"),
-        (
-            1,
-            "--data nan.csv -o m.safetensors",
-            "a: expected finite numbers to learn from, got NaN in row 3",
-        ),
-        (1, "--data short.npz -o m.safetensors", "target: expected integers [4] or [4, 3]"),
-        (
-            1,
-            "--data below.npz -o m.safetensors",
-            "target: expected classes from 0, got -1 at place 1",
-        ),
-        (1, "--data bare.npz -o m.safetensors", "expected an array named target beside numbers"),
-        (
-            1,
-            "--data x.csv -o m.safetensors --from dense.safetensors",
-            "--from: expected a network of 2 outputs, got 3",
-        ),
-        (
-            1,
-            "--data x.txt -o m.safetensors --from dense.safetensors",
-            "expected a model with a vocabulary",
-        ),
-        (
-            1,
-            "--data x.txt -o m.safetensors --from chars.safetensors",
-            "expected chars of the vocabulary",
-        ),
-        (
-            1,
-            "--data x.txt -o m.safetensors --device cpu",
-            "training: expected a GPU, got the CPU path",
-        ),
+        (2, "x.csv --target c", "--target: expected columns of x.csv: year, a, b; got c"),
+        (2, "x.csv --embedding 3", "--embedding: expected data of tokens"),
+        (1, "nan.csv", "a: expected finite numbers to learn from, got NaN in row 3"),
+        (1, "short.npz", "target: expected integers [4] or [4, 3]"),
+        (1, "below.npz", "target: expected classes from 0, got -1 at place 1"),
+        (1, "bare.npz", "expected an array named target beside numbers"),
+        (1, "x.csv --from dense.safetensors", "--from: expected a network of 2 outputs, got 3"),
+        (1, "x.txt --from dense.safetensors", "expected a model with a vocabulary"),
+        (1, "x.txt --from chars.safetensors", "expected chars of the vocabulary"),
+        (2, "x.txt --from chars.safetensors --hidden 3", "cannot be used with"),
     ];
-    for (code, line, want) in cases {
-        let outcome = folder.rnn(&format!("train {line}"));
-        assert_eq!(outcome.code, Some(code), "{line}: {}", outcome.err);
-        assert!(outcome.err.contains(want), "{line}: {}", outcome.err);
-        assert!(!folder.path("m.safetensors").exists(), "{line}");
+    for (code, options, want) in cases {
+        let line = format!("train -o m.safetensors --data {options}");
+        assert_refused(&folder, &[(code, &line, want)]);
     }
+}
+
+#[test]
+fn texts_that_cannot_be_written_are_refused() {
+    let folder = Folder::new();
+    folder.model("dense.safetensors", &dense());
+    folder.model("chars.safetensors", &chars());
     let cases = [
-        (1, "generate dense.safetensors --prompt a", "expected a model with a vocabulary"),
-        (
-            1,
-            "generate chars.safetensors --prompt x",
-            "--prompt: text: expected chars of the vocabulary",
-        ),
-        (
-            2,
-            "generate chars.safetensors --prompt a --top-p 0",
-            "expected a number above 0 and up to 1",
-        ),
-        (
-            2,
-            "generate chars.safetensors --prompt a --temperature -1",
-            "expected a number of at least 0",
-        ),
-        (2, "generate chars.safetensors", "--prompt"),
+        (1, "dense.safetensors --prompt a", "expected a model with a vocabulary"),
+        (1, "chars.safetensors --prompt x", "--prompt: text: expected chars of the vocabulary"),
+        (2, "chars.safetensors --prompt a --top-p 0", "expected a number above 0 and up to 1"),
+        (2, "chars.safetensors --prompt a --temperature -1", "expected a number of at least 0"),
+        (2, "chars.safetensors", "--prompt"),
     ];
-    for (code, line, want) in cases {
-        let outcome = folder.rnn(line);
-        assert_eq!(outcome.code, Some(code), "{line}: {}", outcome.err);
-        assert!(outcome.err.contains(want), "{line}: {}", outcome.err);
+    for (code, options, want) in cases {
+        let line = format!("generate {options}");
+        assert_refused(&folder, &[(code, &line, want)]);
     }
 }

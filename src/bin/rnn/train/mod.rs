@@ -46,7 +46,7 @@ use crate::table::{Align, Table};
 /// where numbers are no longer finite.
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
-    let mut reporter = Reporter::new(args.quiet);
+    let reporter = Reporter::new(args.quiet);
     let saved = args.resume.as_deref().map(Saved::read).transpose()?;
     // A resumed run takes the vocabulary from its checkpoint, whose network is normalised already.
     let from = match (&saved, &args.network.from) {
@@ -72,17 +72,28 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         // Learns whether it can be written before any work.
         drop(Draft::create(path)?);
     }
+    learn(args, &data, &start, (saved, settings), reporter)
+}
+
+/// Opens the device and trains from where `saved` is, or from the beginning.
+fn learn(
+    args: &TrainArgs,
+    data: &Dataset,
+    start: &Model,
+    (saved, settings): (Option<Saved>, Map<String, Value>),
+    mut reporter: Reporter,
+) -> Result<()> {
     let folder = args.folder().map(checkpoint::prepare).transpose()?;
     let engine = args.device.open(Strategy::Auto, &reporter)?;
-    introduce(args, &data, &start, &reporter);
-    let form = form(args, &data, &start);
+    introduce(args, data, start, &reporter);
+    let form = form(args, data, start);
     let batches = Batches::new(&data.train, form)?;
-    let course = course(args, &data, settings, &batches, &engine, folder)?;
+    let course = course(args, data, settings, &batches, &engine, folder)?;
     let log = Log::open(args.log.as_deref(), saved.is_some())?;
     let options = args.trainer(data.task, batches.carries())?;
     let mut trainer = match &saved {
         Some(saved) => engine.resume(&saved.training, options.clone())?,
-        None => engine.trainer(&start, options.clone())?,
+        None => engine.trainer(start, options.clone())?,
     };
     let kept = trainer.checkpoint()?;
     let probe = data.held.as_ref().map(|held| Probe::new(held, form)).transpose()?;
@@ -97,7 +108,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         course,
         engine: &engine,
         trainer,
-        start: &start,
+        start,
         batches,
         probe,
         place,
@@ -110,7 +121,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         well: 0,
         pace: (Instant::now(), 0),
     };
-    finish(args, &data, &mut fit)
+    finish(args, data, &mut fit)
 }
 
 /// Trains, and writes what came of it.

@@ -127,7 +127,7 @@ fn read(path: &Path) -> Result<Arrays> {
         other => other,
     };
     let file = File::open(path).map_err(|e| io_error(path.display(), "read", e))?;
-    Archive::open(file).map_err(Failure::from).and_then(|archive| parse(archive)).map_err(in_file)
+    Archive::open(file).map_err(Failure::from).and_then(parse).map_err(in_file)
 }
 
 fn parse(mut archive: Archive) -> Result<Arrays> {
