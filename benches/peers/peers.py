@@ -37,6 +37,8 @@ RUST_RUNTIMES = (*OURS, "burn-wgpu", "burn-flex", "candle-cpu", "tract-cpu", "rt
 PYTHON_RUNTIMES = ("torch-cpu", "onnxruntime-cpu", "openvino-cpu", "onnxruntime-webgpu", "torch-cuda",
                    "torch-cuda-tf32", "torch-cuda-padded", "torch-cuda-tf32-padded")
 RUNTIMES = (*RUST_RUNTIMES, *PYTHON_RUNTIMES)
+# Those that take training steps.
+TRAINERS = ("ours-gpu", "torch-cpu", "torch-cuda", "torch-cuda-tf32")
 ON_GPU = ("ours-gpu", "burn-wgpu", *(name for name in PYTHON_RUNTIMES if name.startswith("torch-cuda")))
 # Rust package of a runtime, for the versions.
 PACKAGES = {"ours-gpu": "wgpu-rnn", "ours-cpu": "wgpu-rnn", "burn-wgpu": "burn", "burn-flex": "burn",
@@ -60,6 +62,8 @@ def arguments():
     parser.add_argument("--threads", type=int, default=processors(), help="threads of every runtime (default: all)")
     parser.add_argument("--limit", type=float, default=20.0, metavar="S",
                         help="seconds a runtime may spend on one workload's rounds; it has at least three (default 20)")
+    parser.add_argument("--train", action="store_true",
+                        help="measure training steps in place of runs, of those that train: " + ", ".join(TRAINERS))
     parser.add_argument("--quick", action="store_true", help="a tenth of the time steps, three rounds")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     parser.add_argument("--results", type=Path, default=OUT / "results.json", metavar="FILE",
@@ -168,13 +172,14 @@ class Pool:
 # --- one workload ---------------------------------------------------------------------------------
 
 
-def prepare(pool, w, path):
+def prepare(pool, w, path, train):
     """The records of the workload, one a runtime and clock; those without a reason are to be timed."""
     records = []
     for name, reason in pool.missing.items():
-        records.append({"workload": w.name, "runtime": name, "clock": "host", "na": reason})
+        clock = "train" if train else "host"
+        records.append({"workload": w.name, "runtime": name, "clock": clock, "na": reason})
     for name, worker in list(pool.workers.items()):
-        record = {"workload": w.name, "runtime": name, "clock": "host"}
+        record = {"workload": w.name, "runtime": name, "clock": "train" if train else "host"}
         try:
             reply = worker.ask(PREPARE_LIMIT_S, do="prepare", workload=str(path))
         except Gone as error:
@@ -188,7 +193,7 @@ def prepare(pool, w, path):
             record["na"] = reply.get("na") or f"wrong: {reply['wrong']}"
         records.append(record)
         hardware = not worker.about.get("software", False)
-        if name in ON_GPU and hardware and "na" not in record:
+        if name in ON_GPU and hardware and not train and "na" not in record:
             records.append({"workload": w.name, "runtime": name, "clock": "device", "seconds": []})
     return records
 
@@ -218,7 +223,7 @@ def visit(pool, record, args):
 
 def measure(pool, w, args):
     folder = workloads.write(OUT, w)
-    records = prepare(pool, w, folder / ("workload_lengths.json" if w.lengths else "workload.json"))
+    records = prepare(pool, w, folder / ("workload_lengths.json" if w.lengths else "workload.json"), args.train)
     # The first turn warms up: pools, caches, clocks.
     timed = [record for record in records if "seconds" in record]
     for record in timed:
@@ -284,8 +289,12 @@ def main():
     if args.quick:
         args.rounds = min(args.rounds, 3)
     names = [name for name in RUNTIMES if not args.only or name in args.only or name in OURS]
+    if args.train:
+        names = [name for name in names if name in TRAINERS]
     chosen = [w for w in workloads.workloads(args.quick)
               if not args.workloads or any(text in w.name for text in args.workloads)]
+    if args.train:  # the loss of padded batches has another denominator in every runtime
+        chosen = [w for w in chosen if not w.lengths]
     if not chosen:
         sys.exit("no workload has such a name: " + ", ".join(w.name for w in workloads.workloads(args.quick)))
     (OUT / "logs").mkdir(parents=True, exist_ok=True)

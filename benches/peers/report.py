@@ -7,6 +7,7 @@ OURS = ("ours-gpu", "ours-cpu")
 CLOCKS = {
     "host": "Input in host memory to output in host memory",
     "device": "Input and output in the device's memory, to the end of its work",
+    "train": "One training step: forward, squared error, gradients, Adam",
 }
 
 
@@ -39,7 +40,7 @@ def ratio(value):
 
 def line(record):
     """A record for the terminal."""
-    name = record["runtime"] + (" (device clock)" if record["clock"] == "device" else "")
+    name = record["runtime"] + {"host": "", "device": " (device clock)", "train": " (training)"}[record["clock"]]
     if "na" in record:
         return f"{name:<24} n/a ({record['na']})"
     return (f"{name:<24} {milliseconds(record['median']):>8} ms  p10 {milliseconds(record['p10'])}  "

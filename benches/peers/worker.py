@@ -6,7 +6,8 @@
 The first line that a worker writes says what it is: {"name", "version", "device"} or {"na": WHY}. The Rust
 workers (rust/src/main.rs) speak the same. `prepare` loads the workload, runs it once and compares the result
 with the oracle; clock "host" goes from input in host memory to output in host memory, "device" from input to
-output in the device's own memory.
+output in the device's own memory; clock "train" is one training step: forward, mean squared error against zeros,
+gradients, Adam with PyTorch's defaults.
 
     python worker.py RUNTIME THREADS
 """
@@ -71,6 +72,7 @@ class Torch:
         self.module.to(self.device)
         self.x = self.torch.from_numpy(data.x)
         self.resident = self.x.to(self.device)
+        self.optimizer = None
         self.lengths = None
         if data.row_lengths is not None and not self.padded:
             self.lengths = self.torch.from_numpy(data.row_lengths).long()
@@ -85,6 +87,16 @@ class Torch:
     def run(self):
         with self.torch.inference_mode():
             return self.forward(self.x.to(self.device)).cpu().numpy()
+
+    def train(self):
+        """One training step, waited for."""
+        if self.optimizer is None:
+            self.optimizer = self.torch.optim.Adam(self.module.parameters(), lr=1e-3)
+        loss = self.forward(self.x.to(self.device)).square().mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
 
     def run_on_device(self):
         if self.device != "cuda":
@@ -191,7 +203,10 @@ def prepare(runtime, path):
 
 
 def run(runtime, count, clock):
-    function = runtime.run_on_device if clock == "device" else runtime.run
+    names = {"host": "run", "device": "run_on_device", "train": "train"}
+    function = getattr(runtime, names[clock], None)
+    if function is None:
+        raise NotApplicable("does not train here")
     seconds = []
     for _ in range(count):
         start = time.perf_counter()

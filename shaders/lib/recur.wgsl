@@ -14,7 +14,7 @@ struct Recur {
     gate_first: u32,    // s of the first step held in gates_x
     gate_steps: u32,    // steps held in gates_x
     batch_major: u32,   // 1: final states are written [B, D, R]
-    layers: u32,        // layers of a wavefront; else 0
+    layers: u32,        // layers of a wavefront; the layer's number for lib/mask; else 0
     plan_steps: u32,    // T of y in a wavefront; else 0
 }
 

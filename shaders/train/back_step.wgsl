@@ -8,7 +8,7 @@
 // tiles of ROWS rows. With one turn a dispatch it has units of its own; with several it has all units, and its
 // turns wait for one another in it.
 // Grid: x over groups of units (1 with several turns), y over tiles of rows, z over directions.
-// Needs: a cell file, a cell_back file, lib/{own,activation,index,recur,rowsN}.
+// Needs: a cell file, a cell_back file, lib/{own,activation,index,mask,random,recur,rowsN}.
 // Host: src/kernel/table.rs, src/plan/train/time.rs.
 
 struct Step {
@@ -21,7 +21,7 @@ struct Step {
 @group(0) @binding(3) var<storage, read> before: array<vec4f>;              // [D, T·B, H/4]: h, or c where there is one
 @group(0) @binding(4) var<storage, read> dy: array<vec4f>;                  // [T, B, D, R/4]
 @group(0) @binding(5) var<storage, read> lengths: array<u32>;               // [B]
-@group(0) @binding(6) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom: peepholes
+@group(0) @binding(6) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom: peepholes; or hyper-parameters
 @group(0) @binding(7) var<storage, read_write> gates_x: array<vec4f>;       // [D, T·B, G, H/4]
 @group(0) @binding(8) var<storage, read_write> gates_h: array<vec4f>;       // [D, T·B, G, H/4]
 @group(0) @binding(9) var<storage, read_write> carry: array<vec4f>;         // [2, D, B, H/4]: dh, dc handed on
@@ -31,6 +31,8 @@ override WG_Y: u32 = 1u;
 override PEEPHOLE: bool = false;
 // Behind a projection `dy` is the gradient of this step's h, complete: [D, B, H/4] (back_product.wgsl).
 override PROJECTED: bool = false;
+// Behind dropout of the recurrence; `params` are then the hyper-parameters.
+override MASKED: bool = false;
 
 // What a step of a cell gives back: gradients of the pre-activations, and what it hands on.
 struct Backed {
@@ -85,7 +87,11 @@ fn turn(j: u32, longest: u32, row0: u32, d: u32, unit: u32) {
         var dh = vec4f(0.0);
         var dc = vec4f(0.0);
         if (next < len) {
-            dh = carry[at] + row_of(sum, r);
+            var handed = row_of(sum, r);
+            if (MASKED) {
+                handed = masked(handed, at);
+            }
+            dh = carry[at] + handed;
             dc = carry[at_c];
         }
         if (is_end) {

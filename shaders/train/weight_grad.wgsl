@@ -3,7 +3,7 @@
 //   dW[z, k, n] = Σ_m a[row(m), k] · d[z, m, n]
 //
 // Rows are cut into slices whose sums `sum_parts` adds in their order, so that two runs give the same bits.
-// An invocation owns 8 inputs × 8 columns. The result lies as the weight does on the device.
+// The block's `first` is that of the slice 0 among all parts. An invocation owns 8 inputs × 8 columns. The result lies as the weight does on the device.
 // Grid: x over groups of 8 columns, y over groups of 8 inputs, z over directions × slices.
 // Needs: lib/{back,index}. Host: src/kernel/table.rs, src/plan/train/sums.rs.
 
@@ -28,7 +28,7 @@ fn store(sums: mat4x4f, slice: u32, z: u32, k4: u32, n4: u32) {
         return;
     }
     for (var j = 0u; j < 4u; j++) {
-        parts[((slice * back.directions + z) * back.inner4 * 4u + 4u * k4 + j) * back.columns4 + n4] = sums[j];
+        parts[(((back.first + slice) * back.directions + z) * back.inner4 * 4u + 4u * k4 + j) * back.columns4 + n4] = sums[j];
     }
 }
 

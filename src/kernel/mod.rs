@@ -137,7 +137,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// Every kernel, for tests that walk the table.
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 56] = [
         Self::Gemm,
         Self::OneHot,
         Self::RecurStep,
@@ -189,6 +189,11 @@ impl Kernel {
         Self::Train(train::Stage::Ctc),
         Self::Train(train::Stage::PeepholeGrad),
         Self::Train(train::Stage::BackProduct),
+        Self::Train(train::Stage::Reset),
+        Self::Train(train::Stage::BackCandidate),
+        Self::Train(train::Stage::BackReset),
+        Self::Train(train::Stage::RecurMasked),
+        Self::Train(train::Stage::MaskStates),
     ];
 
     /// Returns the row of the table.

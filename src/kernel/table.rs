@@ -32,7 +32,7 @@ pub(super) const RESET_BEFORE_SPEC: KernelSpec = KernelSpec {
     consts: &[],
 };
 
-const RECUR_STEP_BINDINGS: &[(&str, Access)] = &[
+pub(super) const RECUR_STEP_BINDINGS: &[(&str, Access)] = &[
     ("recur", Uniform),
     ("step", StepUniform),
     ("gates_x", Read),

@@ -8,6 +8,8 @@ const ACTIVATION: &str = include_str!("../../shaders/lib/activation.wgsl");
 const BACK: &str = include_str!("../../shaders/lib/back.wgsl");
 const INDEX: &str = include_str!("../../shaders/lib/index.wgsl");
 const RECUR: &str = include_str!("../../shaders/lib/recur.wgsl");
+const MASK: &str = include_str!("../../shaders/lib/mask.wgsl");
+const RANDOM: &str = include_str!("../../shaders/lib/random.wgsl");
 
 /// A kernel of training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,11 +48,21 @@ pub enum Stage {
     PeepholeGrad,
     /// A product with a transposed weight inside a step of backpropagation.
     BackProduct,
+    /// r⊙h before each step.
+    Reset,
+    /// Reset-before GRU backwards, candidate and update gate.
+    BackCandidate,
+    /// Reset-before GRU backwards, reset gate.
+    BackReset,
+    /// A step of a point-wise cell with dropout of the recurrence.
+    RecurMasked,
+    /// States before each step behind that dropout.
+    MaskStates,
 }
 
 impl Stage {
     /// Every kernel of training.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 22] = [
         Self::Loss,
         Self::SumLoss,
         Self::Before,
@@ -68,6 +80,11 @@ impl Stage {
         Self::Ctc,
         Self::PeepholeGrad,
         Self::BackProduct,
+        Self::Reset,
+        Self::BackCandidate,
+        Self::BackReset,
+        Self::RecurMasked,
+        Self::MaskStates,
     ];
 
     /// Returns the row of the table.
@@ -90,6 +107,11 @@ impl Stage {
             Self::Ctc => CTC,
             Self::PeepholeGrad => PEEPHOLE_GRAD,
             Self::BackProduct => BACK_PRODUCT,
+            Self::Reset => RESET,
+            Self::BackCandidate => BACK_RESET_BEFORE,
+            Self::RecurMasked => RECUR_MASKED,
+            Self::MaskStates => MASK_STATES,
+            Self::BackReset => KernelSpec { entry: "reset", ..BACK_RESET_BEFORE },
         }
     }
 }
@@ -171,7 +193,7 @@ const REPLAY: KernelSpec = KernelSpec {
 const BACK_STEP: KernelSpec = KernelSpec {
     name: "train/back_step",
     wgsl: include_str!("../../shaders/train/back_step.wgsl"),
-    libs: &[ACTIVATION, INDEX, RECUR, super::table::OWN],
+    libs: &[ACTIVATION, INDEX, MASK, RANDOM, RECUR, super::table::OWN],
     takes_cell: true,
     takes_rows: true,
     bindings: &[
@@ -186,7 +208,7 @@ const BACK_STEP: KernelSpec = KernelSpec {
         ("gates_h", ReadWrite),
         ("carry", ReadWrite),
     ],
-    overrides: &["WG_X", "WG_Y", "PEEPHOLE", "PROJECTED"],
+    overrides: &["WG_X", "WG_Y", "PEEPHOLE", "PROJECTED", "MASKED"],
     ..PLAIN
 };
 
@@ -296,6 +318,69 @@ const BACK_PRODUCT: KernelSpec = KernelSpec {
     ..PLAIN
 };
 
+const RECUR_MASKED: KernelSpec = KernelSpec {
+    name: "train/recur_masked",
+    wgsl: include_str!("../../shaders/train/recur_masked.wgsl"),
+    libs: &[
+        ACTIVATION,
+        include_str!("../../shaders/lib/advance.wgsl"),
+        include_str!("../../shaders/lib/hidden.wgsl"),
+        INDEX,
+        MASK,
+        RANDOM,
+        RECUR,
+        super::table::OWN,
+    ],
+    takes_cell: true,
+    takes_rows: true,
+    stores: true,
+    bindings: super::table::RECUR_STEP_BINDINGS,
+    ..PLAIN
+};
+
+const MASK_STATES: KernelSpec = KernelSpec {
+    name: "train/mask_states",
+    wgsl: include_str!("../../shaders/train/mask_states.wgsl"),
+    libs: &[INDEX, MASK, RANDOM, RECUR],
+    bindings: &[("recur", Uniform), ("before", Read), ("params", Read), ("kept", ReadWrite)],
+    ..PLAIN
+};
+
+const RESET: KernelSpec = KernelSpec {
+    name: "train/reset",
+    wgsl: include_str!("../../shaders/train/reset.wgsl"),
+    libs: &[ACTIVATION, INDEX, RECUR],
+    bindings: &[
+        ("recur", Uniform),
+        ("gates_x", Read),
+        ("gates_h", Read),
+        ("before", Read),
+        ("lengths", Read),
+        ("reset", ReadWrite),
+    ],
+    ..PLAIN
+};
+
+const BACK_RESET_BEFORE: KernelSpec = KernelSpec {
+    name: "train/back_reset_before",
+    entry: "candidate",
+    wgsl: include_str!("../../shaders/train/back_reset_before.wgsl"),
+    libs: &[ACTIVATION, INDEX, RECUR],
+    bindings: &[
+        ("recur", Uniform),
+        ("step", StepUniform),
+        ("weight_hh", Read),
+        ("before", Read),
+        ("dy", Read),
+        ("lengths", Read),
+        ("gates_x", ReadWrite),
+        ("gates_h", ReadWrite),
+        ("gates_n", ReadWrite),
+        ("carry", ReadWrite),
+    ],
+    ..PLAIN
+};
+
 const CTC: KernelSpec = KernelSpec {
     name: "train/ctc",
     wgsl: include_str!("../../shaders/train/ctc.wgsl"),
@@ -316,7 +401,7 @@ const CTC: KernelSpec = KernelSpec {
 const DROPOUT: KernelSpec = KernelSpec {
     name: "train/dropout",
     wgsl: include_str!("../../shaders/train/dropout.wgsl"),
-    libs: &[include_str!("../../shaders/lib/random.wgsl")],
+    libs: &[RANDOM],
     bindings: &[("dropout", Uniform), ("hyper", Read), ("source", Read), ("kept", ReadWrite)],
     ..PLAIN
 };

@@ -55,7 +55,7 @@ block!(
         gate_steps,
         /// 1: final states are written `[B, D, R]`.
         batch_major,
-        /// Layers of a wavefront, else 0.
+        /// Layers of a wavefront; number of the layer for dropout of its recurrence; else 0.
         layers,
         /// T of y in a wavefront, else 0.
         plan_steps,

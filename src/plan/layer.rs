@@ -113,6 +113,7 @@ impl Builder<'_> {
             let slots = self.recur_slots(index, (gates, y), &buffers);
             let chunk = Chunk { index, spec, choice: &choice, recur, slots };
             match choice.strategy {
+                _ if self.is_masked() => self.masked_steps(chunk)?,
                 Strategy::StepTile | Strategy::ResidentTile => self.tile(chunk)?,
                 Strategy::Resident => self.resident(chunk)?,
                 Strategy::Stationary => self.stationary(chunk)?,

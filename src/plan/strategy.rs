@@ -126,6 +126,8 @@ pub struct LayerChoice {
     pub stationary: Option<StationaryShape>,
     /// Sizes of the loop over the whole device, where that is the strategy.
     pub grid: Option<GridShape>,
+    /// Whether drivers that compile for a second were left out, because the run is too short for them.
+    pub leaves_slow_out: bool,
     /// Seconds that a time step takes by the model of `plan/predict.rs`.
     pub step_seconds: f64,
     /// Why this strategy: its predicted time, that of the others, and what those that are out need.
@@ -148,6 +150,7 @@ impl LayerChoice {
             tile: None,
             stationary: None,
             grid: None,
+            leaves_slow_out: false,
             step_seconds: 0.0,
             reason: String::new(),
         }
@@ -257,11 +260,13 @@ pub(super) fn choose(spec: &LayerSpec, ask: Ask, caps: &DeviceCaps) -> Result<La
     }
     candidates.sort_by(|a, b| a.step_seconds.total_cmp(&b.step_seconds));
     let quick = |choice: &LayerChoice| choice.strategy.compiles_fast();
+    let mut leaves_slow_out = false;
     if caps.is_software
         && let Some(least) = candidates.iter().find(|choice| quick(choice)).map(|c| c.step_seconds)
         && least * f64::from(ask.steps) < WORTH_COMPILING
     {
         candidates.retain(quick);
+        leaves_slow_out = true;
         refused.push(format!(
             "drivers that compile for a second need a run of {} or more",
             duration(WORTH_COMPILING)
@@ -276,7 +281,7 @@ pub(super) fn choose(spec: &LayerSpec, ask: Ask, caps: &DeviceCaps) -> Result<La
         vec![format!("{}: {} a step predicted", best.strategy.name(), duration(best.step_seconds))];
     parts.extend(candidates.map(|c| format!("{} {}", c.strategy.name(), duration(c.step_seconds))));
     parts.extend(refused);
-    Ok(LayerChoice { reason: parts.join("; "), ..best })
+    Ok(LayerChoice { reason: parts.join("; "), leaves_slow_out, ..best })
 }
 
 /// Writes seconds with a unit.

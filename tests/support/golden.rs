@@ -261,3 +261,56 @@ fn singles(view: &TensorView<'_>) -> Vec<f32> {
 fn integers(view: &TensorView<'_>) -> Vec<i64> {
     view.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect()
 }
+
+/// A training run of PyTorch.
+pub(crate) struct Curve {
+    /// The network it starts from.
+    pub(crate) model: Model,
+    /// The batches, taken in turn.
+    pub(crate) batches: Vec<(Batch, Targets)>,
+    /// The loss before each step.
+    pub(crate) losses: Vec<f32>,
+    /// Of Adam.
+    pub(crate) learning_rate: f32,
+    /// The largest norm of all gradients.
+    pub(crate) clip_norm: f32,
+}
+
+/// Loads the training run of a file that `curve.py` wrote.
+///
+/// # Panics
+/// When it is missing or damaged.
+#[must_use]
+pub(crate) fn curve(path: &Path) -> Curve {
+    let bytes = std::fs::read(path).expect("a fixture");
+    let file = SafeTensors::deserialize(&bytes).expect("a fixture");
+    let (_, model, about) = network(path, &bytes, &file);
+    let view = file.tensor("golden.tokens").expect("tokens");
+    let &[count, rows, columns] = view.shape() else { panic!("tokens: {:?}", view.shape()) };
+    let all: Vec<i64> = view
+        .data()
+        .chunks(4)
+        .map(|b| i64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]])))
+        .collect();
+    let steps = columns - 1;
+    let row = |batch: usize, b: usize| &all[(batch * rows + b) * columns..][..columns];
+    let batches = (0..count).map(|batch| {
+        let pick = |first: usize| {
+            (0..rows)
+                .flat_map(|b| row(batch, b)[first..first + steps].to_vec())
+                .collect::<Vec<i64>>()
+        };
+        let tokens =
+            pick(0).iter().map(|id| u32::try_from(*id).expect("a token")).collect::<Vec<_>>();
+        let tokens = Batch::tokens(tokens, rows, steps, Layout::BatchFirst).expect("tokens");
+        (tokens, Targets::Classes(Tensor::new([rows, steps], pick(1)).expect("classes")))
+    });
+    let number = |key: &str| about[key].to_string().parse().expect("a number");
+    Curve {
+        batches: batches.collect(),
+        losses: singles(&file.tensor("golden.losses").expect("losses")),
+        learning_rate: number("lr"),
+        clip_norm: number("clip_norm"),
+        model,
+    }
+}

@@ -35,11 +35,6 @@ impl LossKind {
             Self::Ctc => 0,
         }
     }
-
-    /// Tells whether targets are class ids.
-    pub const fn takes_classes(self) -> bool {
-        matches!(self, Self::CrossEntropy)
-    }
 }
 
 /// What the loss reads.
@@ -66,17 +61,7 @@ impl Builder<'_> {
             None => (columns / rows.blocks.max(1), rows.block, rows.width),
         };
         let count = if per_sequence { 1 } else { u64::from(self.steps) } * u64::from(self.batch);
-        let targets = match request.loss {
-            // Starts of B sequences and their end; a sequence has at most T + 1 labels that matter.
-            LossKind::Ctc => {
-                let batch = u64::from(self.batch);
-                self.buffer("targets", &[batch * (u64::from(self.steps) + 2) + 1, 4])?
-            }
-            kind => {
-                let tight = if kind.takes_classes() { 1 } else { axis(columns) };
-                self.buffer("targets", &[count, tight, 4])?
-            }
-        };
+        let targets = self.targets(request.loss, (count, columns))?;
         let scales = self.buffer("scales of the loss", &[SCALES + axis(columns), 4])?;
         let d = self.buffer("gradient of the output", &[count, axis(row_width), 4])?;
         let losses = self.buffer("losses", &[count, 4])?;
@@ -126,6 +111,17 @@ impl Builder<'_> {
             losses,
         };
         Ok((Top { d, head }, train))
+    }
+
+    /// What the outputs of `count` rows are compared with.
+    fn targets(&mut self, loss: LossKind, (count, columns): (u64, usize)) -> Result<usize> {
+        let words = match loss {
+            // Starts of B sequences and their end; a sequence has at most T + 1 labels that matter.
+            LossKind::Ctc => u64::from(self.batch) * (u64::from(self.steps) + 2) + 1,
+            LossKind::CrossEntropy => count,
+            _ => count * axis(columns),
+        };
+        self.buffer("targets", &[words, 4])
     }
 
     /// The loss of unaligned labels, a workgroup a sequence.

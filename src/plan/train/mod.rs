@@ -10,6 +10,8 @@
 
 mod dropout;
 mod loss;
+mod masked;
+mod reset_before;
 mod sums;
 mod time;
 mod update;
@@ -17,6 +19,7 @@ mod update;
 pub use loss::LossKind;
 pub use update::{OptimizerKind, PARTS_OF_A_NORM, Parameter, parameters};
 
+use self::time::Times;
 use super::builder::{Builder, Rows, axis};
 use super::gemm::Mode;
 use super::layer::reverse_mask;
@@ -40,6 +43,8 @@ pub struct TrainRequest {
     pub input_gradient: bool,
     /// Whether values are dropped between layers.
     pub dropout: bool,
+    /// Whether states are dropped on their way to the next step, the same at all steps.
+    pub recurrent_dropout: bool,
 }
 
 /// A buffer of training that outlives plans.
@@ -163,12 +168,16 @@ impl Builder<'_> {
             let refuse = |what: &str| {
                 Err(Error::unsupported(format!("training: layer {index}: expected {what}")))
             };
-            if !spec.cell.spec().pointwise {
-                return refuse("a cell with one product in each step");
-            }
             let trained = CellOptions { peephole: spec.options.peephole, ..Default::default() };
             if spec.options != trained {
                 return refuse("a cell without other options than peepholes");
+            }
+            let is_plain = spec.options.is_default() && spec.proj_size == 0;
+            if self.is_masked() && !(is_plain && spec.cell.spec().pointwise) {
+                return refuse(
+                    "a cell without peepholes, projection and reset before its product, with dropout of \
+                     the recurrence",
+                );
             }
         }
         let rows = u64::from(self.batch) * u64::from(self.steps);
@@ -217,10 +226,24 @@ impl Builder<'_> {
     ) -> Result<usize> {
         let network = self.network;
         let spec = &network.layers[index];
-        let directions = to_u32(spec.direction.count())?;
-        let columns = spec.cell.gates() * padded(spec.hidden_size);
         let times = self.back_through_time(index, spec, tape, dy)?;
         train.carries.insert(0, times.carry);
+        self.recurrent_gradients(index, tape, &times, parts)?;
+        self.input_gradients(index, tape, dy, (request, parts), train)
+    }
+
+    /// Gradients of what a layer's steps read: W_hh, biases, projection, peepholes.
+    fn recurrent_gradients(
+        &mut self,
+        index: usize,
+        tape: &Tape,
+        times: &Times,
+        parts: usize,
+    ) -> Result<()> {
+        let network = self.network;
+        let spec = &network.layers[index];
+        let directions = to_u32(spec.direction.count())?;
+        let columns = spec.cell.gates() * padded(spec.hidden_size);
         let (d_x, d_h) = (Slot::Buffer(tape.gates_x), Slot::Buffer(times.gates_h));
         let count = self.rows_of_all_steps();
         let mask = reverse_mask(spec);
@@ -228,7 +251,13 @@ impl Builder<'_> {
         let hidden = self.back_block(directions, mask, state, columns)?;
         let before = Slot::Buffer(times.before);
         let recur = WeightId::RecurWeight(index);
-        self.weight_grad(hidden, (4, count), (before, d_h, None), recur, parts)?;
+        match times.reset {
+            Some((reset, gates_n)) => {
+                let products = [(before, d_h), (Slot::Buffer(reset), Slot::Buffer(gates_n))];
+                self.two_weight_grads(hidden, (4, count), products, recur, parts)?;
+            }
+            None => self.weight_grad(hidden, (4, count), (before, d_h, None), recur, parts)?,
+        }
         if let Some((outputs, dr)) = times.projected {
             let units = padded(spec.hidden_size);
             let block = self.back_block(directions, mask, units, state)?;
@@ -241,8 +270,28 @@ impl Builder<'_> {
         }
         if spec.bias {
             self.column_sums(hidden, (4, count), d_x, WeightId::InputBias(index), parts)?;
-            self.column_sums(hidden, (4, count), d_h, WeightId::RecurBias(index), parts)?;
+            // Reset before: n's gradient stands apart, but all are those of the input side.
+            let d_b = if times.reset.is_some() { d_x } else { d_h };
+            self.column_sums(hidden, (4, count), d_b, WeightId::RecurBias(index), parts)?;
         }
+        Ok(())
+    }
+
+    /// Gradients of W_ih and of what it read; returns that of the layer's input, or of its output where nobody asks.
+    fn input_gradients(
+        &mut self,
+        index: usize,
+        tape: &Tape,
+        dy: usize,
+        (request, parts): (TrainRequest, usize),
+        train: &mut TrainPlan,
+    ) -> Result<usize> {
+        let network = self.network;
+        let spec = &network.layers[index];
+        let directions = to_u32(spec.direction.count())?;
+        let columns = spec.cell.gates() * padded(spec.hidden_size);
+        let (d_x, count) = (Slot::Buffer(tape.gates_x), self.rows_of_all_steps());
+        let mask = reverse_mask(spec);
         let below = self.back_block(directions, mask, tape.input.width, columns)?;
         let weight = WeightId::InputWeight(index);
         let first = if index == 0 { Some(network.input) } else { None };

@@ -38,6 +38,33 @@ impl Builder<'_> {
         self.sum_slices(back, sum, (groups, count), grid, (weight, parts))
     }
 
+    /// The sum of two products `Σ_m a[m]·d[m]`, as slices of one sum.
+    pub(super) fn two_weight_grads(
+        &mut self,
+        back: Back,
+        (mode, rows): (u32, u32),
+        products: [(Slot, Slot); 2],
+        weight: WeightId,
+        parts: usize,
+    ) -> Result<()> {
+        let lengths = Slot::Buffer(self.plan.lengths);
+        let count =
+            u64::from(back.directions) * u64::from(4 * back.inner4) * u64::from(back.columns4);
+        let slices = if self.caps.loop_limit.is_some() { ceil_div(rows, MOST_ROWS) } else { 1 };
+        let slice_rows = ceil_div(rows.max(1), slices.max(1));
+        let slices = ceil_div(rows.max(1), slice_rows);
+        let [x, y] = [back.columns4, back.inner4].map(|width| ceil_div(width, 16));
+        for (first, (a, d)) in [0, slices].into_iter().zip(products) {
+            let block = Back { slice_rows, slices, first, ..back };
+            let mut variant = Variant::of(Kernel::Train(Stage::WeightGrad));
+            variant.overrides = vec![("MODE", mode), ("GATHER", 0)];
+            let slots = vec![a, d, lengths, lengths, Slot::Buffer(parts)];
+            let call = self.call(variant, slots, &block)?;
+            self.dispatch(call, Grid::Fixed([x, y, back.directions * slices]))?;
+        }
+        self.sum_parts(2 * slices, count, (weight, parts))
+    }
+
     /// `Σ_m d[m]`.
     pub(super) fn column_sums(
         &mut self,
@@ -107,6 +134,12 @@ impl Builder<'_> {
         if slices == 1 {
             return Ok(());
         }
+        self.sum_parts(slices, count, (id, parts))
+    }
+
+    /// The sum of `slices` sums of `count` vec4s each, in their order.
+    fn sum_parts(&mut self, slices: u32, count: u64, (id, parts): (WeightId, usize)) -> Result<()> {
+        let gradient = Slot::Train(TrainBuffer::Gradient(id));
         let bytes = &mut self.plan.buffers[parts].bytes;
         *bytes = (*bytes).max(16 * count * u64::from(slices));
         let blocks = count.div_ceil(64);

@@ -4,7 +4,8 @@ use super::super::builder::{Builder, axis, narrow};
 use super::super::layer::{reverse_mask, set_rules};
 use super::super::strategy::tile_for;
 use super::super::*;
-use super::{Carry, Tape};
+use super::{Carry, Tape, TrainBuffer};
+use crate::cell::Cell;
 use crate::kernel::train::Stage;
 use crate::kernel::uniforms::Recur;
 
@@ -12,7 +13,7 @@ use crate::kernel::uniforms::Recur;
 pub(super) struct Times {
     /// Gradients of W_hh's pre-activations.
     pub(super) gates_h: usize,
-    /// h before each step.
+    /// h before each step, as W_hh saw it.
     pub(super) before: usize,
     /// Gradients of the initial states.
     pub(super) carry: Carry,
@@ -20,6 +21,8 @@ pub(super) struct Times {
     pub(super) cells: Option<usize>,
     /// h before the projection, and gradients of h behind it, of all steps.
     pub(super) projected: Option<(usize, usize)>,
+    /// r⊙h before each step, and gradients of what W_hn made of it: the GRU that resets before its product.
+    pub(super) reset: Option<(usize, usize)>,
 }
 
 /// Groups of four units up to which hardware, too, keeps a tile of rows in one workgroup: a turn then costs a
@@ -35,25 +38,13 @@ impl Builder<'_> {
         tape: &Tape,
         dy: usize,
     ) -> Result<Times> {
-        let directions = to_u32(spec.direction.count())?;
-        let (z, batch) = (u64::from(directions), u64::from(self.batch));
-        let units4 = to_u32(padded(spec.hidden_size) / 4)?;
-        let recur = Recur {
-            batch: self.batch,
-            directions,
-            reverse_mask: reverse_mask(spec),
-            state4: to_u32(padded(spec.state_size()) / 4)?,
-            units4,
-            state_size: to_u32(spec.state_size())?,
-            units: to_u32(spec.hidden_size)?,
-            first_step: 0,
-            step_count: self.steps,
-            gate_first: 0,
-            gate_steps: self.steps,
-            ..Recur::default()
-        };
+        let recur = self.all_steps(index, spec)?;
         let before = self.before(index, recur, tape.y)?;
-        let gates_h = self.hidden_gates(index, spec, before)?;
+        let seen = if self.is_masked() { self.mask_states(index, recur, before)? } else { before };
+        let gates_h = self.hidden_gates(index, spec, seen)?;
+        if spec.cell == Cell::GruResetBefore {
+            return self.reset_before_turns(index, recur, (tape.gates_x, gates_h), (before, dy));
+        }
         let outputs = self.outputs(index, spec)?;
         let cells = if spec.cell.has_c() {
             Some(self.replay(index, spec, recur, (tape.gates_x, gates_h, outputs))?)
@@ -61,41 +52,50 @@ impl Builder<'_> {
             None
         };
         let states = cells.unwrap_or(before);
-        let axes = [2, z, batch, u64::from(units4), 16];
-        let carry = self.buffer(&format!("gradients of states of layer {index}"), &axes)?;
-        let mut carry = Carry { both: carry, h: None };
-        let slots = |dy: usize| {
-            vec![
-                Slot::Weight(WeightId::RecurWeight(index)),
-                Slot::Buffer(states),
-                Slot::Buffer(dy),
-                Slot::Buffer(self.plan.lengths),
-                Slot::Weight(WeightId::CellParams(index)),
-                Slot::Buffer(tape.gates_x),
-                Slot::Buffer(gates_h),
-                Slot::Buffer(carry.both),
-            ]
+        let axes =
+            [2, u64::from(recur.directions), u64::from(self.batch), u64::from(recur.units4), 16];
+        let both = self.buffer(&format!("gradients of states of layer {index}"), &axes)?;
+        let params = if self.is_masked() {
+            Slot::Train(TrainBuffer::Hyper)
+        } else {
+            Slot::Weight(WeightId::CellParams(index))
         };
-        let mut projected = None;
+        let slots = vec![
+            Slot::Weight(WeightId::RecurWeight(index)),
+            Slot::Buffer(states),
+            Slot::Buffer(dy),
+            Slot::Buffer(self.plan.lengths),
+            params,
+            Slot::Buffer(tape.gates_x),
+            Slot::Buffer(gates_h),
+            Slot::Buffer(both),
+        ];
+        let (mut carry, mut projected) = (Carry { both, h: None }, None);
         if spec.proj_size > 0 {
-            let dh_axes = [z, batch, u64::from(units4), 16];
-            let label = |what: &str| format!("{what} of layer {index}");
-            let state_axes = [z, batch, u64::from(recur.state4), 16];
-            let rows = z * batch * u64::from(self.steps);
-            let slots_of = slots(0);
-            let dh = self.buffer(&label("gradient of h of a step"), &dh_axes)?;
-            let dr = self.buffer(&label("gradients of h"), &[rows, u64::from(recur.state4), 16])?;
-            let end = self.buffer(&label("gradient of h_0"), &state_axes)?;
-            let mut slots = slots_of;
-            slots[2] = Slot::Buffer(dh);
-            self.projected_turns(index, spec, recur, slots, (dy, gates_h), (dr, dh, end))?;
+            let (dr, end) = self.projected_turns(index, spec, recur, slots, (dy, gates_h))?;
             carry.h = Some(end);
             projected = Some((outputs, dr));
         } else {
-            let slots = slots(dy);
             self.turns(spec, recur, slots)?;
         }
-        Ok(Times { gates_h, before, carry, cells, projected })
+        Ok(Times { gates_h, before: seen, carry, cells, projected, reset: None })
+    }
+
+    /// A layer's uniform block over all steps.
+    fn all_steps(&self, index: usize, spec: &LayerSpec) -> Result<Recur> {
+        Ok(Recur {
+            batch: self.batch,
+            directions: to_u32(spec.direction.count())?,
+            reverse_mask: reverse_mask(spec),
+            state4: to_u32(padded(spec.state_size()) / 4)?,
+            units4: to_u32(padded(spec.hidden_size) / 4)?,
+            state_size: to_u32(spec.state_size())?,
+            units: to_u32(spec.hidden_size)?,
+            step_count: self.steps,
+            gate_steps: self.steps,
+            layers: to_u32(index)?,
+            ..Recur::default()
+        })
     }
 
     /// h before the projection of all steps, or a buffer that nothing is written to.
@@ -108,16 +108,24 @@ impl Builder<'_> {
         self.buffer(&format!("outputs before the projection of layer {index}"), &axes)
     }
 
-    /// Turns of a layer with a projection: three dispatches each.
+    /// Turns of a layer with a projection, three dispatches each; returns the gradients of its output at all steps,
+    /// and that of h_0.
     fn projected_turns(
         &mut self,
         index: usize,
         spec: &LayerSpec,
         recur: Recur,
-        slots: Vec<Slot>,
+        mut slots: Vec<Slot>,
         (dy, gates_h): (usize, usize),
-        (dr, dh, end): (usize, usize, usize),
-    ) -> Result<()> {
+    ) -> Result<(usize, usize)> {
+        let (z, batch) = (u64::from(recur.directions), u64::from(self.batch));
+        let (units4, state4) = (u64::from(recur.units4), u64::from(recur.state4));
+        let label = |what: &str| format!("{what} of layer {index}");
+        let rows = z * batch * u64::from(self.steps);
+        let dh = self.buffer(&label("gradient of h of a step"), &[z, batch, units4, 16])?;
+        let dr = self.buffer(&label("gradients of h"), &[rows, state4, 16])?;
+        let end = self.buffer(&label("gradient of h_0"), &[z, batch, state4, 16])?;
+        slots[2] = Slot::Buffer(dh);
         let gates = to_u32(spec.cell.gates())?;
         self.check_loops("step of backpropagation", u64::from(gates * recur.units4) + 64)?;
         let one = Recur { step_count: 1, ..recur };
@@ -138,13 +146,13 @@ impl Builder<'_> {
         }
         let lanes = recur.units4.next_power_of_two().min(64);
         let rows = tile_for(self.batch);
-        let variant = back_step(spec, rows, lanes);
+        let variant = back_step(spec, rows, lanes, self.is_masked());
         let call = self.call(variant, slots, &one)?;
         let groups =
             [ceil_div(recur.units4, lanes), ceil_div(self.batch, rows.rows()), recur.directions];
         calls.push((call, Grid::Fixed(groups)));
         self.plan.ops.push(Op::Steps { calls, first: 0, count: recur.step_count + 1, lag: 1 });
-        Ok(())
+        Ok((dr, end))
     }
 
     /// All turns: one dispatch each, or many in one dispatch.
@@ -160,7 +168,7 @@ impl Builder<'_> {
         let columns = to_u32(spec.cell.gates())? * recur.units4;
         let per_unit = u64::from(columns + rows.rows() * (2 * to_u32(spec.cell.gates())? + 6));
         let units = u64::from(ceil_div(recur.units4, lanes));
-        let variant = back_step(spec, rows, lanes);
+        let variant = back_step(spec, rows, lanes, self.is_masked());
         let tiles = ceil_div(self.batch, rows.rows());
         let all = recur.step_count + 1;
         if !is_resident {
@@ -244,7 +252,7 @@ impl Builder<'_> {
 }
 
 /// The kernel of a turn.
-fn back_step(spec: &LayerSpec, rows: RowTile, lanes: u32) -> Variant {
+fn back_step(spec: &LayerSpec, rows: RowTile, lanes: u32, masked: bool) -> Variant {
     let mut variant = Variant::of(Kernel::Train(Stage::BackStep));
     variant.cell = Some(spec.cell);
     variant.rows = Some(rows);
@@ -253,6 +261,7 @@ fn back_step(spec: &LayerSpec, rows: RowTile, lanes: u32) -> Variant {
         ("WG_Y", 1),
         ("PEEPHOLE", u32::from(spec.options.peephole)),
         ("PROJECTED", u32::from(spec.proj_size > 0)),
+        ("MASKED", u32::from(masked)),
     ];
     variant
 }

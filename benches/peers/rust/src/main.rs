@@ -74,6 +74,11 @@ trait Runtime {
         Err("no device memory".into())
     }
 
+    /// One training step: forward, mean squared error against zeros, gradients, Adam; to the end of its work.
+    fn train(&mut self) -> Result<()> {
+        Err("does not train here".into())
+    }
+
     /// How the runtime computes the workload, where it says.
     fn plan(&self) -> String {
         String::new()
@@ -117,6 +122,7 @@ fn run(runtime: &mut dyn Runtime, count: u64, clock: &str) -> Result<Value> {
         let start = Instant::now();
         let kept: Box<dyn Any> = match clock {
             "device" => Box::new(runtime.run_on_device()?),
+            "train" => Box::new(runtime.train()?),
             _ => Box::new(runtime.run()?),
         };
         seconds.push(start.elapsed().as_secs_f64());

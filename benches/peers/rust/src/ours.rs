@@ -3,8 +3,9 @@
 use wgpu_rnn::wgpu::{self, DeviceType};
 use wgpu_rnn::{
     AdapterReport, Batch, DeviceChoice, Engine, EngineOptions, Layout, LoadedModel, Model,
-    RunOptions, Session, SessionOptions,
+    RunOptions, Session, SessionOptions, Tensor, Trainer, TrainerOptions,
 };
+use wgpu_rnn::train::{Loss, Targets};
 
 use crate::workload::{Order, Workload};
 use crate::{About, Finished, Result, Runtime};
@@ -47,11 +48,12 @@ pub struct Ours {
     adapter: Option<usize>,
     loaded: Option<(LoadedModel, Batch)>,
     resident: Option<Resident>,
+    trainer: Option<(Trainer, Targets)>,
 }
 
 impl Ours {
     pub fn cpu() -> Self {
-        Self { engine: Engine::cpu(), adapter: None, loaded: None, resident: None }
+        Self { engine: Engine::cpu(), adapter: None, loaded: None, resident: None, trainer: None }
     }
 
     pub fn gpu(device: &str) -> Result<Self> {
@@ -59,7 +61,7 @@ impl Ours {
         let options =
             EngineOptions { device: DeviceChoice::Index(index), ..EngineOptions::default() };
         let engine = pollster::block_on(Engine::with_options(&options))?;
-        Ok(Self { engine, adapter: Some(index), loaded: None, resident: None })
+        Ok(Self { engine, adapter: Some(index), loaded: None, resident: None, trainer: None })
     }
 
     /// Puts input, output and network on a second device handle of the same adapter.
@@ -123,7 +125,7 @@ impl Runtime for Ours {
     }
 
     fn prepare(&mut self, workload: &Workload) -> Result<()> {
-        (self.loaded, self.resident) = (None, None);
+        (self.loaded, self.resident, self.trainer) = (None, None, None);
         let model = Model::load(&workload.weights_path)?;
         let mut batch = Batch::dense(
             workload.input.clone(),
@@ -158,6 +160,22 @@ impl Runtime for Ours {
         let index = resident.session.submit(&resident.input, &resident.output)?;
         let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
         resident.device.poll(wait)?;
+        Ok(())
+    }
+
+    fn train(&mut self) -> Result<()> {
+        let (loaded, batch) = self.loaded.as_ref().ok_or("nothing is prepared")?;
+        if self.trainer.is_none() {
+            let options = TrainerOptions { loss: Loss::Mse, ..TrainerOptions::default() };
+            let trainer = self.engine.trainer(loaded.model(), options)?;
+            let shape = [batch.batch_size(), batch.steps(), loaded.model().output_size()];
+            self.trainer = Some((trainer, Targets::Values(Tensor::zeros(shape))));
+        }
+        let (trainer, targets) = self.trainer.as_mut().ok_or("nothing is prepared")?;
+        trainer.step(batch, targets)?;
+        if trainer.progress()?.is_stopped {
+            return Err("a gradient is no number".into());
+        }
         Ok(())
     }
 

@@ -198,12 +198,17 @@ impl Sweep<'_> {
     }
 }
 
-/// Pairs those that could be measured with their samples.
+/// Pairs those that could be measured with their samples; no rivals are drivers that the planner leaves out of a
+/// run as short as this because they compile for longer, which the clock does not see.
 fn contenders<'a>(
     runners: &'a [Runner<'_>],
     samples: &'a [wgpu_rnn::Result<Samples>],
 ) -> Vec<Contender<'a>> {
+    let leaves_slow_out = runners.iter().any(|r| r.strategy == Strategy::Auto && r.leaves_slow_out);
     let of = |(runner, samples): (&'a Runner<'_>, &'a wgpu_rnn::Result<Samples>)| {
+        if leaves_slow_out && !runner.strategy.compiles_fast() {
+            return None;
+        }
         let seconds = &samples.as_ref().ok()?.seconds;
         Some(Contender { strategy: runner.strategy, used: &runner.used, seconds })
     };

@@ -13,6 +13,8 @@ pub(super) struct Runner<'a> {
     pub(super) strategy: Strategy,
     /// What runs: the strategy of each layer, or why there is none to name.
     pub(super) used: String,
+    /// Whether the planner left out drivers that compile for longer than the run is worth.
+    pub(super) leaves_slow_out: bool,
     /// Bytes it holds on its device.
     pub(super) memory: u64,
     /// Units of work of one call, such as the batches of a stream.
@@ -124,6 +126,7 @@ mod tests {
         let runner = |name: char, units: usize| Runner {
             strategy: Strategy::Auto,
             used: String::new(),
+            leaves_slow_out: false,
             memory: 0,
             units,
             call: Box::new({

@@ -80,7 +80,7 @@ pub(super) fn prepare<'a>(
         }
         Measure::EndToEnd | Measure::Stream => {
             let batch = &prepared.batch;
-            let (used, memory, is_resident) = of_run(&loaded, prepared)?;
+            let mut facts = of_run(&loaded, prepared)?;
             let is_stream = measure == Measure::Stream;
             if is_stream {
                 stream(&loaded, prepared)?;
@@ -95,8 +95,9 @@ pub(super) fn prepare<'a>(
             };
             let units = if is_stream { STREAM } else { 1 };
             let depth = if is_stream { StreamOptions::default().depth as u64 } else { 1 };
-            let memory = memory.saturating_mul(depth);
-            let runner = Runner { strategy, used, memory, units, call };
+            facts.memory = facts.memory.saturating_mul(depth);
+            let is_resident = facts.is_resident;
+            let runner = facts.runner(strategy, units, call);
             Ready { runner, checked, is_resident, recording: None, busy }
         }
     };
@@ -149,19 +150,54 @@ fn weight_bytes(prepared: &Prepared, precision: Precision) -> u64 {
     prepared.model.parameter_count() as u64 * u64::from(precision.bytes())
 }
 
-/// Returns strategies, memory and residence of a run with upload and readback.
-fn of_run(loaded: &LoadedModel, prepared: &Prepared) -> Result<(String, u64, bool)> {
+/// What a plan says of a runner.
+struct Facts {
+    /// The strategy of each layer.
+    used: String,
+    /// Whether drivers that compile for long were left out.
+    leaves_slow_out: bool,
+    /// Bytes of the plan.
+    memory: u64,
+    /// Whether every time loop is inside one dispatch.
+    is_resident: bool,
+}
+
+impl Facts {
+    fn of(plan: &Plan, weights: u64) -> Self {
+        let leaves_slow_out = plan.choices.iter().any(|choice| choice.leaves_slow_out);
+        let memory = weights + plan.bytes();
+        Self { used: strategies(plan), leaves_slow_out, memory, is_resident: is_resident(plan) }
+    }
+
+    /// Of what has no plan.
+    fn unplanned(used: &str, memory: u64) -> Self {
+        Self { used: used.into(), leaves_slow_out: false, memory, is_resident: false }
+    }
+
+    fn runner<'a>(
+        self,
+        strategy: Strategy,
+        units: usize,
+        call: Box<dyn FnMut() -> Result<()> + 'a>,
+    ) -> Runner<'a> {
+        let Self { used, leaves_slow_out, memory, .. } = self;
+        Runner { strategy, used, leaves_slow_out, memory, units, call }
+    }
+}
+
+/// Returns the facts of a run with upload and readback.
+fn of_run(loaded: &LoadedModel, prepared: &Prepared) -> Result<Facts> {
     let batch = &prepared.batch;
     let weights = weight_bytes(prepared, loaded.engine().precision());
     match loaded.plan(batch.batch_size(), batch.steps()) {
-        Ok(Some(plan)) => Ok((strategies(&plan), weights + plan.bytes(), is_resident(&plan))),
+        Ok(Some(plan)) => Ok(Facts::of(&plan, weights)),
         Ok(None) => {
             let width = batch.features(0, 0).len() + prepared.model.output_size();
             let values = batch.batch_size() * batch.steps() * width;
-            Ok(("cpu".into(), weights + values as u64 * 4, false))
+            Ok(Facts::unplanned("cpu", weights + values as u64 * 4))
         }
         // Runs are cut into parts that fit.
-        Err(error) if error.kind() == ErrorKind::Limit => Ok(("in parts".into(), weights, false)),
+        Err(error) if error.kind() == ErrorKind::Limit => Ok(Facts::unplanned("in parts", weights)),
         Err(error) => Err(error),
     }
 }
@@ -218,14 +254,14 @@ fn of_session<'a>(
 ) -> Result<Ready<'a>> {
     let session = run.session();
     let plan = session.plan();
-    let (used, is_resident) = (strategies(plan), is_resident(plan));
     let buffers = session.input_bytes() + session.output_bytes();
-    let memory = weight_bytes(prepared, plan.request.precision) + plan.bytes() + buffers;
+    let facts = Facts::of(plan, weight_bytes(prepared, plan.request.precision) + buffers);
+    let is_resident = facts.is_resident;
     let request = &plan.request;
     let steps = u32::try_from(request.steps).unwrap_or(u32::MAX);
     let recording = Some(run.recording(&vec![steps; request.batch])?);
     let call = Box::new(move || call(&run));
-    let runner = Runner { strategy, used, memory, units: 1, call };
+    let runner = facts.runner(strategy, 1, call);
     Ok(Ready { runner, checked, is_resident, recording, busy: None })
 }
 
@@ -236,13 +272,14 @@ fn carried<'a>(
     strategy: Strategy,
     checked: Checked,
 ) -> Result<Ready<'a>> {
-    let (used, memory, is_resident) = of_run(&loaded, prepared)?;
+    let facts = of_run(&loaded, prepared)?;
+    let is_resident = facts.is_resident;
     let mut states = loaded.run_blocking(&prepared.batch)?.states;
     let call = move || {
         let batch = prepared.batch.clone().with_initial(states.clone());
         states = loaded.run_blocking(&batch)?.states;
         Ok(())
     };
-    let runner = Runner { strategy, used, memory, units: 1, call: Box::new(call) };
+    let runner = facts.runner(strategy, 1, Box::new(call));
     Ok(Ready { runner, checked, is_resident, recording: None, busy: None })
 }

@@ -1,7 +1,14 @@
 //! Training: forward, loss, backpropagation through time and the optimizer's step, in one submit.
 
+mod carried;
+mod options;
+mod targets;
+
+pub use options::TrainerOptions;
+
 use std::collections::{HashMap, VecDeque};
 
+use self::carried::{Carried, put_states, take_rows};
 use super::loaded::Loaded;
 use super::part::Part;
 use super::upload;
@@ -14,127 +21,14 @@ use crate::gpu::{
 use crate::kernel::Precision;
 use crate::model::Model;
 use crate::plan::{
-    LossKind, OptimizerKind, Parameter, Plan, PlanRequest, RunShape, TrainBuffer, TrainPlan,
-    TrainRequest, WeightId, padded, parameters, steps_capacity,
+    LossKind, OptimizerKind, Parameter, PlanRequest, RunShape, TrainBuffer, TrainRequest, WeightId,
+    padded, parameters, steps_capacity,
 };
 use crate::tensor::Tensor;
-use crate::train::random::philox;
 use crate::train::{CrossEntropy, Loss, Optimizer, Targets};
 
 /// Steps that may be on the device at once: one computes while the host packs the next.
 const DEPTH: usize = 2;
-
-/// How a network is trained.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TrainerOptions {
-    /// What is minimised. Default: softmax cross-entropy.
-    pub loss: Loss,
-    /// How parameters follow their gradients. Default: Adam.
-    pub optimizer: Optimizer,
-    /// The learning rate. Default 10⁻³.
-    pub learning_rate: f32,
-    /// λ of the optimizer, for weights and not for biases. Default 0.
-    pub weight_decay: f32,
-    /// The largest norm of all gradients together; a larger one is scaled down. Default none.
-    pub clip_norm: Option<f32>,
-    /// Bounds every value of a gradient to ±this, after `clip_norm`. Default none.
-    pub clip_value: Option<f32>,
-    /// Probability with which a value between two layers is dropped while training; those that pass are divided
-    /// by one minus it. Default 0.
-    pub dropout: f32,
-    /// Of dropout. Default 0.
-    pub seed: u64,
-    /// Starts every step with the states that the last one ended with, which cuts the gradient there (truncated
-    /// backpropagation through time). Batches then have no lengths; one with initial states of its own, or with
-    /// another number of sequences, starts anew. Default false.
-    pub carry_states: bool,
-}
-
-impl Default for TrainerOptions {
-    fn default() -> Self {
-        Self {
-            loss: Loss::CrossEntropy(CrossEntropy::default()),
-            optimizer: Optimizer::Adam { betas: [0.9, 0.999], epsilon: 1e-8 },
-            learning_rate: 1e-3,
-            weight_decay: 0.0,
-            clip_norm: None,
-            clip_value: None,
-            dropout: 0.0,
-            seed: 0,
-            carry_states: false,
-        }
-    }
-}
-
-impl TrainerOptions {
-    fn check(&self) -> Result<()> {
-        self.optimizer.check()?;
-        let numbers = [
-            ("learning_rate", Some(self.learning_rate), 0.0),
-            ("weight_decay", Some(self.weight_decay), 0.0),
-            ("clip_norm", self.clip_norm, f32::MIN_POSITIVE),
-            ("clip_value", self.clip_value, f32::MIN_POSITIVE),
-        ];
-        for (what, value, least) in numbers {
-            if let Some(value) = value.filter(|v| !(v.is_finite() && *v >= least)) {
-                let bound = if least > 0.0 { "above 0" } else { "at least 0" };
-                return Err(Error::shape(format!(
-                    "training {what}: expected {bound}, got {value}"
-                )));
-            }
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            let got = self.dropout;
-            return Err(Error::shape(format!(
-                "training dropout: expected 0 to below 1, got {got}"
-            )));
-        }
-        Ok(())
-    }
-
-    /// Numbers of step `t`, counted from 1, as `shaders/train/optimize.wgsl` reads them.
-    fn hyper(&self, t: u64) -> [f32; 16] {
-        let (first, second, epsilon, nesterov) = match self.optimizer {
-            Optimizer::Sgd { momentum, nesterov } => (momentum, 0.0, 0.0, nesterov),
-            Optimizer::Adam { betas: [b1, b2], epsilon }
-            | Optimizer::AdamW { betas: [b1, b2], epsilon } => (b1, b2, epsilon, false),
-            Optimizer::RmsProp { alpha, epsilon } => (0.0, alpha, epsilon, false),
-        };
-        let power = i32::try_from(t).unwrap_or(i32::MAX);
-        let mut hyper = [0.0; 16];
-        hyper[..10].copy_from_slice(&[
-            self.learning_rate,
-            first,
-            second,
-            epsilon,
-            self.weight_decay,
-            bias_correction(first, power),
-            bias_correction(second, power),
-            f32::from(u8::from(nesterov)),
-            self.clip_norm.unwrap_or(0.0),
-            self.clip_value.unwrap_or(0.0),
-        ]);
-        [hyper[10], hyper[12]] = step_seed(self.seed, t);
-        hyper[11] = self.dropout;
-        hyper
-    }
-}
-
-/// Halves of what the random numbers of step `t` start from, as numbers.
-#[expect(clippy::cast_precision_loss, reason = "16 bits fit f32")]
-fn step_seed(seed: u64, t: u64) -> [f32; 2] {
-    let halves =
-        |word: u64| [word & 0xffff_ffff, word >> 32].map(|half| u32::try_from(half).unwrap_or(0));
-    let [low, high] = halves(t);
-    let word = philox([low, high, 0, 0], halves(seed))[0];
-    [(word & 0xffff) as f32, (word >> 16) as f32]
-}
-
-/// 1 − β^t.
-#[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is the purpose")]
-fn bias_correction(beta: f32, t: i32) -> f32 {
-    (1.0 - f64::from(beta).powi(t)) as f32
-}
 
 /// What training steps have come to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -198,14 +92,6 @@ pub struct Trainer {
     in_flight: VecDeque<(Workspace, wgpu::SubmissionIndex)>,
     /// The states that the last step ended with, where they are carried.
     carried: Option<Carried>,
-}
-
-/// States between steps, on the device.
-#[derive(Debug)]
-struct Carried {
-    rows: usize,
-    /// h and c of every layer, padded `[D, B, R]`.
-    layers: Vec<(wgpu::Buffer, Option<wgpu::Buffer>)>,
 }
 
 /// Everything that a training run is resumed from, bit by bit.
@@ -505,21 +391,12 @@ impl Trainer {
         let rows = by_falling_length(&lengths);
         let initial = batch.initial().map(|states| states.select(&rows));
         let part = Part::new(batch, rows, 0..longest);
-        let train = TrainRequest {
-            loss: kind_of(&self.options.loss),
-            weighted: matches!(
-                &self.options.loss,
-                Loss::CrossEntropy(CrossEntropy { class_weights: Some(_), .. })
-            ),
-            optimizer: wish.optimizer,
-            gradients: wish.gradients,
-            input_gradient: wish.gradients && wish.optimizer.is_none() && !batch.is_tokens(),
-            dropout: wish.dropout && self.options.dropout > 0.0,
-        };
+        let train = self.request(batch, wish);
         let steps = steps_capacity(longest);
         let request = loaded.request(part.rows.len(), steps, None);
         let plan = loaded.plan(gpu, PlanRequest { train: Some(train), ..request })?;
-        let more = extra_uploads(&loaded.model, &self.options.loss, batch, targets, &part, &plan)?;
+        let more =
+            targets::uploads(&loaded.model, &self.options.loss, batch, targets, &part, &plan)?;
         self.make_room(gpu, &loaded)?;
         let mut workspace = loaded.take_workspace(gpu, &plan)?;
         let missing = || Error::device("training: expected a plan without a caller's buffers");
@@ -548,6 +425,21 @@ impl Trainer {
         self.carried = carried.map(|(carried, _)| carried).or(kept);
         self.in_flight.push_back((workspace, index));
         Ok(Some(part))
+    }
+
+    fn request(&self, batch: &Batch, wish: Wish) -> TrainRequest {
+        TrainRequest {
+            loss: kind_of(&self.options.loss),
+            weighted: matches!(
+                &self.options.loss,
+                Loss::CrossEntropy(CrossEntropy { class_weights: Some(_), .. })
+            ),
+            optimizer: wish.optimizer,
+            gradients: wish.gradients,
+            input_gradient: wish.gradients && wish.optimizer.is_none() && !batch.is_tokens(),
+            dropout: wish.dropout && self.options.dropout > 0.0,
+            recurrent_dropout: wish.dropout && self.options.recurrent_dropout > 0.0,
+        }
     }
 
     /// Waits until fewer than [`DEPTH`] steps are on the device.
@@ -591,45 +483,6 @@ struct Wish {
     gradients: bool,
     dropout: bool,
     carry: bool,
-}
-
-impl Carried {
-    fn new(gpu: &Gpu, plan: &Plan, rows: usize) -> Self {
-        let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-        let buffer = |id: usize| gpu.buffer("carried states", plan.buffers[id].bytes, usage);
-        let layers = plan.layers.iter().map(|l| (buffer(l.h_0), l.c_0.map(buffer))).collect();
-        Self { rows, layers }
-    }
-
-    /// The states before the first dispatch.
-    fn encode_start(&self, workspace: &Workspace, encoder: &mut wgpu::CommandEncoder) {
-        for ((h, c), layer) in self.layers.iter().zip(&workspace.plan.layers) {
-            encoder.copy_buffer_to_buffer(h, 0, &workspace.buffers[layer.h_0], 0, Some(h.size()));
-            if let (Some(c), Some(id)) = (c, layer.c_0) {
-                encoder.copy_buffer_to_buffer(c, 0, &workspace.buffers[id], 0, Some(c.size()));
-            }
-        }
-    }
-
-    /// The states after the last.
-    fn encode_end(&self, workspace: &Workspace, encoder: &mut wgpu::CommandEncoder) {
-        for ((h, c), layer) in self.layers.iter().zip(&workspace.plan.layers) {
-            encoder.copy_buffer_to_buffer(&workspace.buffers[layer.h_n], 0, h, 0, Some(h.size()));
-            if let Some(c) = c {
-                let cells = &workspace.buffers[layer.cells];
-                encoder.copy_buffer_to_buffer(cells, layer.cells_at, c, 0, Some(c.size()));
-            }
-        }
-    }
-}
-
-/// Puts padded states `[D, B, R]` in place.
-fn put_states(into: &mut Tensor, padded_rows: &[f32]) {
-    let width = into.shape()[2];
-    let rows = padded_rows.chunks(padded(width));
-    for (target, source) in into.data_mut().chunks_mut(width.max(1)).zip(rows) {
-        target.copy_from_slice(&source[..width]);
-    }
 }
 
 fn on_gpu(loaded: &Loaded) -> Result<(&Gpu, &Weights)> {
@@ -696,136 +549,6 @@ fn record(
         first = end;
     }
     index.ok_or_else(|| Error::device("training: nothing was submitted"))
-}
-
-/// Targets, scales and places of tokens, in the order of the device's rows.
-fn extra_uploads(
-    model: &Model,
-    loss: &Loss,
-    batch: &Batch,
-    targets: &Targets,
-    part: &Part,
-    plan: &Plan,
-) -> Result<Vec<(usize, Vec<u8>)>> {
-    let missing = || Error::device("training: expected a plan for it");
-    let train: &TrainPlan = plan.train.as_ref().ok_or_else(missing)?;
-    let denominator = loss.denominator(model, batch, targets);
-    #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is the purpose")]
-    let scale = (1.0 / denominator) as f32;
-    let mut scales = vec![scale, 0.0, 0.0, 0.0];
-    match loss {
-        Loss::CrossEntropy(options) => {
-            scales[1] = options.label_smoothing;
-            scales.extend(options.class_weights.iter().flatten());
-        }
-        Loss::Huber { delta } => scales[2] = *delta,
-        #[expect(clippy::cast_precision_loss, reason = "classes are below 2^24")]
-        Loss::Ctc { blank } => scales[3] = *blank as f32,
-        _ => {}
-    }
-    let bytes = |values: &[u32]| bytemuck::cast_slice(values).to_vec();
-    let words = match targets {
-        Targets::Labels(labels) => label_words(labels, part),
-        _ => target_words(model, loss, batch, targets, part),
-    };
-    let mut more = vec![
-        (train.targets, bytes(&words)),
-        (train.scales, bytemuck::cast_slice(&scales).to_vec()),
-    ];
-    if let (Some(id), Some(vocab)) = (train.places, model.input().spec().vocab()) {
-        more.push((id, bytes(&places_of_tokens(batch, part, vocab))));
-    }
-    Ok(more)
-}
-
-/// Class ids or bits of values for every row that the loss sees, in the device's order.
-fn target_words(
-    model: &Model,
-    loss: &Loss,
-    batch: &Batch,
-    targets: &Targets,
-    part: &Part,
-) -> Vec<u32> {
-    let is_per_sequence = model.is_per_sequence();
-    let width = if matches!(targets, Targets::Classes(_)) { 1 } else { model.output_size() };
-    let rows = if is_per_sequence { 1 } else { part.steps } * part.rows.len();
-    let ignored = match loss {
-        Loss::CrossEntropy(options) => options.ignore_index,
-        _ => None,
-    };
-    let mut words = vec![0u32; rows * width];
-    let mut put = |at: usize, index: usize| match targets {
-        Targets::Classes(classes) => {
-            let class = classes.data()[index];
-            let is_ignored = ignored == Some(class);
-            words[at] =
-                if is_ignored { u32::MAX } else { u32::try_from(class).unwrap_or(u32::MAX) };
-        }
-        Targets::Values(values) => {
-            let row = values.row(index).iter().map(|v| v.to_bits());
-            words[at * width..][..width].iter_mut().zip(row).for_each(|(word, bits)| *word = bits);
-        }
-        Targets::Labels(_) => {}
-    };
-    if is_per_sequence {
-        for (column, (&b, &len)) in part.rows.iter().zip(&part.lengths).enumerate() {
-            if len > 0 {
-                put(column, b);
-            }
-        }
-    } else {
-        part.for_each_step(|at, b, t| put(at, b * batch.steps() + t));
-    }
-    words
-}
-
-/// B + 1 starts, then the labels of every sequence in the device's order; no more than one beyond what its steps
-/// can hold, which is as impossible as any more.
-fn label_words(labels: &[Vec<u32>], part: &Part) -> Vec<u32> {
-    let kept = part.rows.iter().zip(&part.lengths).map(|(&b, &len)| {
-        let most = usize::try_from(len).unwrap_or(0) + 1;
-        if len == 0 { &[][..] } else { &labels[b][..labels[b].len().min(most)] }
-    });
-    let mut words = vec![0];
-    let mut all = Vec::new();
-    for list in kept {
-        all.extend_from_slice(list);
-        words.push(u32::try_from(all.len()).unwrap_or(u32::MAX));
-    }
-    words.extend(all);
-    words
-}
-
-/// V + 1 starts, then the places t·B + b of all valid steps, sorted by token.
-fn places_of_tokens(batch: &Batch, part: &Part, vocab: usize) -> Vec<u32> {
-    let mut by_token: Vec<(u32, u32)> = Vec::new();
-    part.for_each_step(|at, b, t| {
-        by_token.push((batch.token(b, t).unwrap_or(0), u32::try_from(at).unwrap_or(0)));
-    });
-    by_token.sort_unstable();
-    let mut words = vec![0u32; vocab + 1];
-    for (token, _) in &by_token {
-        if let Some(next) = usize::try_from(*token).ok().and_then(|token| words.get_mut(token + 1))
-        {
-            *next += 1;
-        }
-    }
-    for token in 0..vocab {
-        words[token + 1] += words[token];
-    }
-    words.extend(by_token.into_iter().map(|(_, place)| place));
-    words
-}
-
-/// Puts padded rows `[D, B, width]` in the caller's rows.
-fn take_rows(into: &mut Tensor, values: &[f32], rows: &[usize]) {
-    let (directions, batch, width) = (into.shape()[0], into.shape()[1], into.shape()[2]);
-    for d in 0..directions {
-        for (column, &b) in rows.iter().enumerate() {
-            let source = &values[(d * batch + column) * padded(width)..][..width];
-            into.data_mut()[(d * batch + b) * width..][..width].copy_from_slice(source);
-        }
-    }
 }
 
 fn read_all(gpu: &Gpu, sources: &[(&wgpu::Buffer, u64)]) -> Result<Vec<Vec<f32>>> {

@@ -1,0 +1,84 @@
+//! Gradients of every kind of network against the oracle and PyTorch.
+
+use wgpu_rnn::{Engine, TrainerOptions, reference};
+
+use crate::cases::{Case, cases};
+use crate::support;
+
+/// In parts of an array's largest value.
+const TOLERANCE: f64 = 1e-4;
+
+/// Largest difference to the oracle, in parts of the array's largest value.
+pub(crate) fn difference(got: &[f32], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let scale = want.iter().fold(1e-3f64, |most, v| most.max(v.abs()));
+    let apart = got.iter().zip(want).map(|(got, want)| (f64::from(*got) - want).abs() / scale);
+    // NaN is not less than anything.
+    apart.fold(0.0, |most, v| if v <= most { most } else { v })
+}
+
+fn check(name: &str, engine: &Engine, case: &Case) {
+    let name = format!("{name}: {}", case.name);
+    let options = TrainerOptions { loss: case.loss.clone(), ..TrainerOptions::default() };
+    let mut trainer = engine.trainer(&case.model, options).expect("trains");
+    let got = trainer.gradients(&case.batch, &case.targets).expect("runs");
+    let want = reference::gradients(&case.model, &case.batch, &case.targets, &case.loss);
+    let want = want.expect("runs");
+    let apart = (f64::from(got.loss) - want.loss).abs() / want.loss.abs().max(1e-3);
+    assert!(apart < TOLERANCE, "{name}: loss {} {}", got.loss, want.loss);
+    let compare = |what: &str, got: &[f32], want: &[f64]| {
+        let apart = difference(got, want);
+        assert!(apart < TOLERANCE, "{name}: {what} differs by {apart:.2e} of its scale");
+    };
+    for tensor in got.parameters.tensors() {
+        compare(&tensor.name, tensor.values, want.parameters[&tensor.name].data());
+    }
+    for (layer, (h, c)) in got.states.h.iter().zip(&got.states.c).enumerate() {
+        compare(&format!("h_0 of layer {layer}"), h.data(), want.h_0[layer].data());
+        if let (Some(got), Some(want)) = (c, &want.c_0[layer]) {
+            compare(&format!("c_0 of layer {layer}"), got.data(), want.data());
+        }
+    }
+    assert_eq!(got.input.is_some(), want.input.is_some(), "{name}");
+    if let (Some(got), Some(want)) = (&got.input, &want.input) {
+        compare("input", got.data(), want.data());
+    }
+}
+
+#[test]
+fn gradients_match_the_oracle() {
+    let list = cases();
+    for (name, engine) in support::quick_gpus() {
+        for case in &list {
+            check(name, engine, case);
+        }
+    }
+}
+
+#[test]
+fn gradients_match_pytorch() {
+    let fixtures = support::golden::training_fixtures();
+    assert!(fixtures.len() >= 5, "{}", fixtures.len());
+    for (name, engine) in support::quick_gpus() {
+        for fixture in &fixtures {
+            let name = format!("{name}: {}", fixture.name);
+            let options =
+                TrainerOptions { loss: fixture.loss.clone(), ..TrainerOptions::default() };
+            let mut trainer = engine.trainer(&fixture.model, options).expect("trains");
+            let got = trainer.gradients(&fixture.batch, &fixture.targets).expect("runs");
+            let apart = (f64::from(got.loss) - fixture.value).abs() / fixture.value.abs();
+            assert!(apart < TOLERANCE, "{name}: loss {} {}", got.loss, fixture.value);
+            let mut compared = 0;
+            for tensor in got.parameters.tensors() {
+                let apart = difference(tensor.values, fixture.gradients[&tensor.name].data());
+                assert!(apart < TOLERANCE, "{name}: {} differs by {apart:.2e}", tensor.name);
+                compared += 1;
+            }
+            if let (Some(got), Some(want)) = (&got.input, fixture.gradients.get("input")) {
+                let apart = difference(got.data(), want.data());
+                assert!(apart < TOLERANCE, "{name}: input differs by {apart:.2e}");
+            }
+            assert!(compared >= 5, "{name}");
+        }
+    }
+}
