@@ -117,6 +117,7 @@ fn a_run_that_is_killed_and_resumed_gives_the_same_bits() {
     folder.write("x.txt", text(150));
     let line = format!(
         "train --data x.txt --cell gru --layers 2 --hidden 8 --dropout 0.3 --epochs 3 --batch-size 4 \
+         --recurrent-dropout 0.1 \
          --seq-len 10 --schedule one-cycle --lr 0.01 --validate 0.1 --early-stop 3 --log-every 1 \
          --checkpoint-every 4 --seed 5 --device {adapter}"
     );

@@ -149,6 +149,11 @@ pub(super) struct NetworkArgs {
     #[arg(long, value_name = "P", default_value = "0", allow_negative_numbers = true)]
     pub(super) dropout: f32,
 
+    /// The part of the state h dropped on its way from step to step while training, the same values at
+    /// all steps of a sequence
+    #[arg(long, value_name = "P", default_value = "0", allow_negative_numbers = true)]
+    pub(super) recurrent_dropout: f32,
+
     /// Width of the embedding of tokens; 0 reads them as one-hot vectors
     #[arg(long, value_name = "N", default_value = "0")]
     pub(super) embedding: usize,
@@ -369,6 +374,7 @@ impl TrainArgs {
             // 0 turns it off; a negative one is for the trainer to refuse.
             clip_norm: Some(optimizer.clip_norm).filter(|norm| *norm != 0.0),
             dropout: self.network.dropout,
+            recurrent_dropout: self.network.recurrent_dropout,
             seed: self.seed,
             carry_states: carries,
             ..TrainerOptions::default()
@@ -395,6 +401,7 @@ impl TrainArgs {
             ("hidden", json!(network.hidden)),
             ("bidirectional", json!(network.bidirectional)),
             ("dropout", json!(network.dropout.to_string())),
+            ("recurrent-dropout", json!(network.recurrent_dropout.to_string())),
             ("embedding", json!(network.embedding)),
             ("optimizer", json!(optimizer.optimizer)),
             ("lr", json!(optimizer.lr.to_string())),
