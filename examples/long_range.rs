@@ -1,8 +1,8 @@
 //! Two tasks whose answer lies many steps before the question, learnt by each cell from the same data.
 //!
 //! ```text
-//! cargo run --release --example long_range -- adding --device llvmpipe
-//! cargo run --release --example long_range -- copy --device llvmpipe --steps 500
+//! cargo run --release --example long_range -- adding --device llvmpipe --steps 800
+//! cargo run --release --example long_range -- copy --device llvmpipe --steps 2000
 //! ```
 //!
 //! *Adding* (Hochreiter and Schmidhuber 1997): of T pairs (number, mark) two are marked, one in each half;

@@ -184,8 +184,12 @@ impl Fit<'_> {
         let task = self.course.task;
         let rate = self.rate();
         let epoch = self.place.epoch + 1;
+        let accuracy = self.place.points.last().and_then(|point| point.accuracy);
+        let accuracy = accuracy.filter(|_| matches!(task, Task::Classify | Task::Tag));
+        let accuracy =
+            accuracy.map_or_else(String::new, |a| format!(", accuracy {:.1} %", 100.0 * a));
         self.reporter.doing(&format!(
-            "epoch {epoch} of {}, loss {}, {rate:.0} time steps/s",
+            "epoch {epoch} of {}, loss {}{accuracy}, {rate:.0} time steps/s",
             self.course.epochs,
             measure::describe(task, mean)
         ));
