@@ -48,7 +48,8 @@ pub(super) fn shape(
     };
     let shares = ceil_div(units4, lanes.saturating_mul(slices));
     if u64::from(shares * lanes) * u64::from(16 * gates) > u64::from(most) {
-        return Err(format!("at most {most} weights an invocation, got {needed}"));
+        let held = u64::from(shares * lanes) * u64::from(16 * gates);
+        return Err(format!("at most {most} weights an invocation, got {held}"));
     }
     if u64::from(units) * u64::from(slices) > u64::from(caps.max_invocations.min(256)) {
         return Err(format!("at most 256 invocations, got {units} x {slices}"));

@@ -248,6 +248,48 @@ fn numbers_that_are_no_longer_finite_stop_the_run() {
     assert_eq!(error(&again), message);
 }
 
+#[test]
+fn losses_of_training_and_measurement_agree() {
+    let folder = Folder::new();
+    let values = sequences(&[5; 12], 3).concat();
+    let input = npy_f32(&[12, 5, 3], &values);
+    let lengths = npy_i64(&[12], &[5, 1, 0, 3, 5, 2, 4, 5, 5, 1, 3, 2]);
+    let tokens: Vec<i64> = (0..60).map(|n| n * n % 7).collect();
+    let classes = |count: usize| -> Vec<i64> { (0..60).map(|n| n * 5 % 4).take(count).collect() };
+    let target = npy_f32(&[12, 5, 2], &sequences(&[60], 2).concat());
+    let arrays = |list: &[(&str, Vec<u8>)]| npz(list, true);
+    let long = [("input", input.clone()), ("lengths", lengths.clone())];
+    let with = |target: Vec<u8>| arrays(&[long[0].clone(), long[1].clone(), ("target", target)]);
+    folder.write("classify.npz", with(npy_i64(&[12], &classes(12))));
+    folder.write("tag.npz", with(npy_i64(&[12, 5], &classes(60))));
+    folder.write("regress.npz", with(target));
+    let tokens = npy_i64(&[12, 5], &tokens);
+    folder.write("language-model.npz", arrays(&[("input", tokens), ("lengths", lengths)]));
+    // Four parts of 32 characters, read in two steps each: states go on.
+    folder.write("language-model.txt", &text(40)[..129]);
+    for (file, options) in [
+        ("classify.npz", "--batch-size 12 --cell gru --bidirectional"),
+        ("tag.npz", "--batch-size 12 --layers 2"),
+        ("regress.npz", "--batch-size 12"),
+        ("language-model.npz", "--batch-size 12 --embedding 3"),
+        ("language-model.txt", "--batch-size 4 --seq-len 16"),
+    ] {
+        let task = file.split('.').next().expect("a name");
+        // Weights that do not change: what is learnt from is what is measured on.
+        let line = format!(
+            "--data {file} --validate {file} -o m.safetensors --hidden 6 --epochs 1 --lr 0 --seed 3 \
+             --log log.jsonl --task {task} {options}"
+        );
+        let Some(outcome) = train(&folder, &line) else { return };
+        outcome.ok();
+        let log = lines(&folder, "log.jsonl");
+        let epoch = log.iter().find(|line| line["event"] == "epoch").expect("an epoch");
+        let number = |name: &str| epoch[name].as_f64().expect(name);
+        let (got, want) = (number("validation"), number("loss"));
+        assert!((got - want).abs() < 1e-5 * want, "{file}: {got} {want}");
+    }
+}
+
 /// Checks exit code and message of every line.
 #[track_caller]
 fn assert_refused(folder: &Folder, cases: &[(i32, &str, &str)]) {

@@ -1,8 +1,12 @@
 //! Gradients of every kind of network against the oracle and PyTorch.
 
-use wgpu_rnn::{Engine, TrainerOptions, reference};
+use wgpu_rnn::train::{CrossEntropy, Loss};
+use wgpu_rnn::{
+    Cell, DeviceChoice, Engine, EngineOptions, HeadSpec, HeadSteps, Init, InputSpec, LayerSpec,
+    Layout, Model, TrainerOptions, reference,
+};
 
-use crate::cases::{Case, cases};
+use crate::cases::{Case, cases, classes, dense, lengths};
 use crate::support;
 
 /// In parts of an array's largest value.
@@ -79,6 +83,39 @@ fn gradients_match_pytorch() {
                 assert!(apart < TOLERANCE, "{name}: input differs by {apart:.2e}");
             }
             assert!(compared >= 5, "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_hardware_would_run_matches_the_oracle() {
+    // Layers wide enough that every turn is a dispatch of its own, rows enough for products in blocks.
+    let wide = |cell: Cell| {
+        let model = Model::builder(InputSpec::Dense { size: 18 })
+            .layer(LayerSpec::new(cell, 140).bidirectional())
+            .head(HeadSpec { steps: HeadSteps::Every, ..HeadSpec::new(40) })
+            .build(Init::PyTorch, 50)
+            .expect("valid");
+        let batch = dense(30, 6, 18, Layout::BatchFirst).with_lengths(lengths(30, 6));
+        let loss = Loss::CrossEntropy(CrossEntropy::default());
+        let targets = classes(&[30, 6], 40);
+        Case { name: format!("wide {cell}"), model, batch: batch.expect("valid"), loss, targets }
+    };
+    let wide: Vec<Case> = [Cell::RnnTanh, Cell::Lstm, Cell::Gru].map(wide).into();
+    let usable = pollster::block_on(Engine::adapters());
+    let runs = |report: &wgpu_rnn::AdapterReport| {
+        report.unusable.is_none() && report.info.backend != wgpu_rnn::wgpu::Backend::Gl
+    };
+    for report in usable.into_iter().filter(runs) {
+        let options = EngineOptions {
+            device: DeviceChoice::Index(report.index),
+            poison_memory: true,
+            plan_as_hardware: true,
+            ..EngineOptions::default()
+        };
+        let engine = pollster::block_on(Engine::with_options(&options)).expect("opens");
+        for case in wide.iter().chain(&cases()) {
+            check(&format!("{} as hardware", report.info.name), &engine, case);
         }
     }
 }

@@ -208,10 +208,22 @@ impl Saved {
 
 /// Makes the folder of checkpoints, and learns whether it can be written before any work.
 ///
+/// What a killed run left half written is removed.
+///
 /// # Errors
 /// `Io` when it cannot.
 pub(super) fn prepare(folder: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(folder).map_err(|e| io_error(folder.display(), "make", e))?;
+    let entries = std::fs::read_dir(folder).map_err(|e| io_error(folder.display(), "read", e))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let rest = name.strip_prefix('.').and_then(|name| name.strip_prefix(FILE));
+        if rest.is_some_and(|rest| rest.ends_with(".tmp")) {
+            // One that cannot be removed is in nobody's way.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
     drop(Draft::create(&folder.join(FILE))?);
     Ok(folder.to_path_buf())
 }
@@ -301,6 +313,8 @@ mod tests {
     fn a_checkpoint_comes_back_bit_by_bit() {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = prepare(&folder.path().join("deep/er")).expect("a folder");
+        std::fs::write(folder.join(".checkpoint.safetensors.abc.tmp"), "cut").expect("written");
+        let folder = prepare(&folder).expect("a folder");
         let written = saved();
         written.write(&folder).expect("written");
         let read = Saved::read(&folder).expect("read");
