@@ -189,9 +189,22 @@ fn copying(rows: usize, delay: usize, random: &mut Random) -> Result<(Batch, Tar
     Ok((batch, Targets::Classes(Tensor::new([rows, steps], classes)?)))
 }
 
+/// Sequences that are not learnt from.
+fn judged(choice: &Choice) -> Result<(Batch, Targets)> {
+    examples(choice, 512, &mut Random(0x2545_f491_4f6c_dd1d))
+}
+
+/// The error of saying 1 every time, or the part of symbols that are right by chance.
+fn guess(choice: &Choice) -> Result<f64> {
+    let (_, targets) = judged(choice)?;
+    let Targets::Values(sums) = targets else { return Ok(1.0 / f64::from(SYMBOLS)) };
+    let error: f64 = sums.data().iter().map(|sum| f64::from(sum - 1.0).powi(2)).sum();
+    Ok(error / 512.0)
+}
+
 /// The error of sums, or the part of symbols that are repeated, on sequences of their own.
 fn judge(engine: &Engine, trainer: &mut Trainer, choice: &Choice) -> Result<f64> {
-    let (batch, targets) = examples(choice, 512, &mut Random(77))?;
+    let (batch, targets) = judged(choice)?;
     let output = engine.load(&trainer.model()?)?.run_blocking(&batch)?.output;
     let (mut sum, mut count) = (0.0, 0.0);
     match &targets {
