@@ -3,8 +3,8 @@
 use wgpu_rnn::check::input_value;
 use wgpu_rnn::train::{Loss, Optimizer, Targets};
 use wgpu_rnn::{
-    Batch, Cell, Engine, ErrorKind, HeadSpec, HeadSteps, Init, InputSpec, LayerSpec, Layout, Model,
-    Tensor, TrainerOptions, reference,
+    Batch, Cell, Counters, Engine, ErrorKind, HeadSpec, HeadSteps, Init, InputSpec, LayerSpec,
+    Layout, Model, Tensor, TrainerOptions, reference,
 };
 
 use crate::cases::{cases, classes, dense, values};
@@ -25,9 +25,23 @@ fn two_runs_give_the_same_bits_and_nothing_is_read_back_between_steps() {
             let engine = engine.with_strategy(wgpu_rnn::Strategy::Auto);
             let options = TrainerOptions { loss: case.loss.clone(), ..TrainerOptions::default() };
             let mut trainer = engine.trainer(&case.model, options).expect("trains");
-            for _ in 0..5 {
+            // Two workspaces take turns; then nothing is made any more.
+            for _ in 0..2 {
                 trainer.step(&case.batch, &case.targets).expect("steps");
             }
+            let warm = trainer.engine().counters();
+            for _ in 0..3 {
+                trainer.step(&case.batch, &case.targets).expect("steps");
+            }
+            let after = trainer.engine().counters();
+            assert_eq!(after.submits, 5, "{name}: one submit a step");
+            assert_eq!(after.readbacks, 0, "{name}");
+            assert_eq!(Counters { submits: warm.submits, ..after }, warm, "{name}: made something");
+            let text = trainer.explain(6, 9).expect("plans");
+            assert!(
+                text.contains("are computed again") && text.contains("gates_h of layer 0"),
+                "{text}"
+            );
             trainer.model().expect("reads")
         };
         let (first, second) = (run(), run());

@@ -1,6 +1,7 @@
 //! Training: forward, loss, backpropagation through time and the optimizer's step, in one submit.
 
 mod carried;
+mod explain;
 mod options;
 mod targets;
 
@@ -166,13 +167,8 @@ impl Trainer {
     /// `Shape` when batch or targets do not fit; `Limit` when the batch exceeds the device; `Device` when the
     /// device fails.
     pub fn step(&mut self, batch: &Batch, targets: &Targets) -> Result<()> {
-        let kind = match self.options.optimizer {
-            Optimizer::Sgd { .. } => OptimizerKind::Sgd,
-            Optimizer::Adam { .. } => OptimizerKind::Adam,
-            Optimizer::AdamW { .. } => OptimizerKind::AdamW,
-            Optimizer::RmsProp { .. } => OptimizerKind::RmsProp,
-        };
-        let wish = Wish { optimizer: Some(kind), gradients: true, dropout: true, carry: true };
+        let wish =
+            Wish { optimizer: Some(self.kind()), gradients: true, dropout: true, carry: true };
         if self.submit(batch, targets, wish)?.is_some() {
             self.steps += 1;
             self.unread += 1;
@@ -354,6 +350,27 @@ impl Trainer {
         unpack::model(&loaded.model, &arrays, false)
     }
 
+    /// Returns the engine that it trains on, for its counters.
+    pub fn engine(&self) -> &Engine {
+        self.model.engine()
+    }
+
+    /// Describes a training step for `batch` sequences of `steps` time steps: how each layer runs forward, dispatches,
+    /// bytes by buffer, and what is computed again instead of kept.
+    ///
+    /// # Errors
+    /// `Limit` when the shape is too large for the device.
+    pub fn explain(&self, batch: usize, steps: usize) -> Result<String> {
+        let loaded = self.model.inner();
+        let (gpu, _) = on_gpu(loaded)?;
+        let wish =
+            Wish { optimizer: Some(self.kind()), gradients: true, dropout: true, carry: false };
+        let train = TrainRequest { input_gradient: false, ..self.request_of(wish, false) };
+        let request = loaded.request(batch, steps_capacity(steps), None);
+        let plan = loaded.plan(gpu, PlanRequest { train: Some(train), ..request })?;
+        Ok(explain::text(&plan, &self.parameters, (batch, steps)))
+    }
+
     /// Returns the number of steps taken.
     pub fn steps(&self) -> u64 {
         self.steps
@@ -391,7 +408,7 @@ impl Trainer {
         let rows = by_falling_length(&lengths);
         let initial = batch.initial().map(|states| states.select(&rows));
         let part = Part::new(batch, rows, 0..longest);
-        let train = self.request(batch, wish);
+        let train = self.request_of(wish, batch.is_tokens());
         let steps = steps_capacity(longest);
         let request = loaded.request(part.rows.len(), steps, None);
         let plan = loaded.plan(gpu, PlanRequest { train: Some(train), ..request })?;
@@ -427,7 +444,16 @@ impl Trainer {
         Ok(Some(part))
     }
 
-    fn request(&self, batch: &Batch, wish: Wish) -> TrainRequest {
+    const fn kind(&self) -> OptimizerKind {
+        match self.options.optimizer {
+            Optimizer::Sgd { .. } => OptimizerKind::Sgd,
+            Optimizer::Adam { .. } => OptimizerKind::Adam,
+            Optimizer::AdamW { .. } => OptimizerKind::AdamW,
+            Optimizer::RmsProp { .. } => OptimizerKind::RmsProp,
+        }
+    }
+
+    fn request_of(&self, wish: Wish, is_tokens: bool) -> TrainRequest {
         TrainRequest {
             loss: kind_of(&self.options.loss),
             weighted: matches!(
@@ -436,7 +462,7 @@ impl Trainer {
             ),
             optimizer: wish.optimizer,
             gradients: wish.gradients,
-            input_gradient: wish.gradients && wish.optimizer.is_none() && !batch.is_tokens(),
+            input_gradient: wish.gradients && wish.optimizer.is_none() && !is_tokens,
             dropout: wish.dropout && self.options.dropout > 0.0,
             recurrent_dropout: wish.dropout && self.options.recurrent_dropout > 0.0,
         }
