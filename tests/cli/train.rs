@@ -154,6 +154,31 @@ fn a_run_that_is_killed_and_resumed_gives_the_same_bits() {
     );
 }
 
+#[test]
+fn more_epochs_go_on_in_the_same_order() {
+    let folder = Folder::new();
+    let Some(adapter) = adapter(&folder) else { return };
+    let (values, classes) = examples(40);
+    let arrays = [("input", npy_f32(&[40, 6, 2], &values)), ("target", npy_i64(&[40], &classes))];
+    folder.write("x.npz", npz(&arrays, false));
+    let level = |n: u16| 3.0 + (f32::from(n) * 0.7).sin();
+    folder.write("x.csv", (0..60u16).map(|n| format!("{}\n", level(n))).collect::<String>());
+    for data in ["x.npz", "x.csv"] {
+        let line = |epochs: u32, more: &str| {
+            let options = "--hidden 6 --batch-size 8 --seq-len 12 --optimizer sgd --momentum 0.9";
+            let fixed =
+                format!("--data {data} {options} --validate 0.2 --seed 2 --device {adapter}");
+            folder.rnn(&format!("train {fixed} --epochs {epochs} {more}")).ok();
+        };
+        line(4, "-o whole.safetensors");
+        line(2, &format!("-o half.safetensors --checkpoint {data}.run"));
+        line(4, &format!("-o both.safetensors --resume {data}.run"));
+        let of = |name: &str| bits(&load(&folder, name));
+        assert_eq!(of("whole.safetensors"), of("both.safetensors"), "{data}");
+        assert_ne!(of("whole.safetensors"), of("half.safetensors"), "{data}");
+    }
+}
+
 /// Sequences of two numbers a step whose class is the sign of the first one's sum.
 fn examples(count: usize) -> (Vec<f32>, Vec<i64>) {
     let values = sequences(&vec![6; count], 2).concat();
