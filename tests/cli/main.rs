@@ -9,4 +9,6 @@ mod onnx;
 mod runs;
 mod shipped;
 mod support;
+mod tasks;
 mod top;
+mod train;

@@ -140,7 +140,8 @@ fn note_guesses(model: &Model, reporter: &Reporter) {
     }
 }
 
-fn parse_cell(text: &str) -> Result<Cell, String> {
+/// Parses the name of a cell.
+pub(crate) fn parse_cell(text: &str) -> Result<Cell, String> {
     Cell::from_name(text).ok_or_else(|| expected(Cell::ALL.iter().map(|cell| cell.name())))
 }
 

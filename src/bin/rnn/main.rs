@@ -1,4 +1,5 @@
-//! The program `rnn`: run, inspect, convert, check and draw recurrent networks from the command line.
+//! The program `rnn`: run, train, inspect, convert, check and draw recurrent networks from the command
+//! line.
 //!
 //! Every subcommand is a file (or folder) of its own that turns arguments into library calls and
 //! prints what comes back; data files are read and written in `data/`, pictures drawn in `plot/`.
@@ -23,13 +24,16 @@ mod data;
 mod describe;
 mod device;
 mod failure;
+mod generate;
 mod inspect;
 mod interrupt;
 mod plot;
+mod random;
 mod report;
 mod run;
 mod table;
 mod trace;
+mod train;
 
 use std::process::ExitCode;
 
@@ -52,6 +56,8 @@ use crate::failure::Failure;
   rnn adapters                                         list the GPUs of this machine
   rnn calibrate                                        measure the GPU, for better choices in later runs
   rnn bench --device all                               compare how fast they are
+  rnn train -o model.safetensors --data text.txt       learn the next character of a text
+  rnn generate model.safetensors --prompt \"Alice \"     go on with a text
 
 Environment variables:
   RUST_LOG=error|warn|info|debug   turns log lines on
@@ -73,6 +79,8 @@ enum Command {
     Check(check::CheckArgs),
     Bench(Box<bench::BenchArgs>),
     Trace(trace::TraceArgs),
+    Train(Box<train::TrainArgs>),
+    Generate(generate::GenerateArgs),
 }
 
 fn main() -> ExitCode {
@@ -89,6 +97,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Generate(args) => generate::run(&args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

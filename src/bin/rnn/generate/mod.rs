@@ -1,0 +1,222 @@
+//! `rnn generate`: a text token by token, each drawn from what the network gives after those before it.
+//!
+//! `sample` draws; here the network runs, its states carried from step to step.
+
+mod sample;
+
+use clap::Args;
+use serde_json::json;
+use wgpu_rnn::model::{Unit, Vocabulary};
+use wgpu_rnn::{Batch, Layout, LoadedModel, Model, RunOptions, States, Strategy, Top};
+
+use self::sample::Sampler;
+use crate::args::{ModelArgs, parse_positive};
+use crate::data::read::text::vocabulary as wanted;
+use crate::device::DeviceArgs;
+use crate::failure::{Failure, Result};
+use crate::print;
+use crate::random::{Purpose, Random};
+use crate::report::{Reporter, count};
+use crate::run::is_forward;
+
+/// Go on with a text, token by token.
+///
+/// The network needs a vocabulary and as many outputs; the same seed on the same device gives the same
+/// text.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Of the probabilities of the next token the K largest are kept (--top-k), then the fewest that \
+together reach P (--top-p), both after --temperature; one is drawn.
+
+Examples:
+  rnn generate chars.safetensors --prompt \"Alice \" --length 300
+  rnn generate chars.safetensors --prompt \"Alice \" --temperature 0          the likeliest token each time
+  rnn generate chars.safetensors --prompt \"Alice \" --temperature 0.7 --top-k 8 --seed 3
+  rnn generate chars.safetensors --prompt \"Alice \" --top-p 0.9 --json"
+)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// The text to go on with
+    #[arg(long, value_name = "TEXT")]
+    prompt: String,
+
+    /// Tokens to generate
+    #[arg(long, value_name = "N", default_value = "200", value_parser = parse_positive)]
+    length: usize,
+
+    /// What scores are divided by: below 1 likely tokens become likelier; 0 takes the likeliest
+    #[arg(long, value_name = "X", default_value = "1", value_parser = parse_temperature,
+        allow_negative_numbers = true)]
+    temperature: f64,
+
+    /// Draw from the K likeliest tokens [default: all]; up to 16 no whole row is read back
+    #[arg(long, value_name = "K", value_parser = parse_positive)]
+    top_k: Option<usize>,
+
+    /// Draw from the fewest likeliest tokens whose probabilities reach P together
+    #[arg(long, value_name = "P", value_parser = parse_part, allow_negative_numbers = true)]
+    top_p: Option<f64>,
+
+    /// Starts the drawing
+    #[arg(long, value_name = "N", default_value = "0")]
+    seed: u64,
+
+    /// Print one object of JSON at the end in place of the text as it comes
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+
+    /// Print nothing on standard error but warnings and errors
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+fn parse_temperature(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
+    value.ok_or_else(|| "expected a number of at least 0".to_owned())
+}
+
+fn parse_part(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|value| *value > 0.0 && *value <= 1.0);
+    value.ok_or_else(|| "expected a number above 0 and up to 1".to_owned())
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Usage for a network that cannot write texts; `Shape` for a prompt that its vocabulary lacks.
+pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
+    let mut reporter = Reporter::new(args.quiet);
+    let model = args.model.load(&reporter)?;
+    let vocabulary = check(&model)?;
+    let prompt = vocabulary.encode(&args.prompt).map_err(|e| e.in_context("--prompt"))?;
+    if prompt.is_empty() {
+        return Err(Failure::usage("--prompt: expected at least 1 token, got none"));
+    }
+    let engine = args.device.open(Strategy::Auto, &reporter)?;
+    let loaded = engine.load(&model)?;
+    let mut sampler = Sampler {
+        form: sample::Form::of(&model),
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p.unwrap_or(1.0),
+        random: Random::new(args.seed, Purpose::Text),
+    };
+    let mut writer = Writer { vocabulary, streams: !args.json, text: String::new() };
+    writer.add(&args.prompt)?;
+    reporter.start(None);
+    let tokens = generate(args, &loaded, &prompt, &mut sampler, &mut writer)?;
+    let elapsed = reporter.stop();
+    if args.json {
+        let text = &writer.text[args.prompt.len()..];
+        let object = json!({
+            "prompt": args.prompt,
+            "text": text,
+            "tokens": tokens,
+            "seed": args.seed,
+            "temperature": args.temperature,
+            "top_k": args.top_k,
+            "top_p": args.top_p,
+        });
+        print(&format!("{object}\n"))?;
+    } else {
+        print("\n")?;
+    }
+    let made = u64::try_from(tokens.len()).unwrap_or(0);
+    let seconds = elapsed.as_secs_f64();
+    reporter.note(&format!("{} in {seconds:.2} s", count(made, "token")));
+    Ok(())
+}
+
+/// Refuses a network that cannot write a text.
+fn check(model: &Model) -> Result<&Vocabulary> {
+    let vocabulary = wanted(model.info.vocabulary.as_ref())?;
+    let tokens = vocabulary.tokens().len();
+    let refuse = |expected: &str, got: String| {
+        Err(Failure::usage(format!("MODEL: expected {expected}, got {got}")))
+    };
+    if model.is_per_sequence() {
+        return refuse("an output for every step", "one for each sequence".to_owned());
+    }
+    if model.output_size() != tokens {
+        let got = format!("{} outputs for {tokens} tokens", model.output_size());
+        return refuse("as many outputs as tokens", got);
+    }
+    if !is_forward(model) {
+        return refuse("layers that read forward", "one that must see the end first".to_owned());
+    }
+    Ok(vocabulary)
+}
+
+fn generate(
+    args: &GenerateArgs,
+    loaded: &LoadedModel,
+    prompt: &[u32],
+    sampler: &mut Sampler,
+    writer: &mut Writer<'_>,
+) -> Result<Vec<u32>> {
+    let model = loaded.model();
+    // The order of the largest values is that of the scores, which no temperature changes.
+    let few = if args.temperature == 0.0 { Some(1) } else { args.top_k };
+    let top = few.map(|k| k.min(model.output_size())).filter(|k| *k <= Top::MOST);
+    let top = top.filter(|_| model.head().is_some());
+    let mut states = States::zeros(model, 1);
+    // All of the prompt but its last token only leads to the states.
+    let (last, before) = prompt.split_last().unwrap_or((&0, &[]));
+    if !before.is_empty() {
+        let options = RunOptions { output: false, ..RunOptions::default() };
+        states = loaded.run_blocking_with(&one_row(before, states)?, &options)?.states;
+    }
+    let options = RunOptions { top, ..RunOptions::default() };
+    let (mut token, mut tokens) = (*last, Vec::new());
+    while tokens.len() < args.length {
+        let output = loaded.run_blocking_with(&one_row(&[token], states)?, &options)?;
+        states = output.states;
+        token = match &output.top {
+            Some(top) => sampler.draw(top.indices.data(), top.values.data())?,
+            None => {
+                let row = output.output.data();
+                let all: Vec<u32> = (0u32..).take(row.len()).collect();
+                sampler.draw(&all, row)?
+            }
+        };
+        tokens.push(token);
+        writer.token(token)?;
+    }
+    Ok(tokens)
+}
+
+fn one_row(tokens: &[u32], states: States) -> wgpu_rnn::Result<Batch> {
+    let batch = Batch::tokens(tokens, 1, tokens.len(), Layout::BatchFirst)?;
+    Ok(batch.with_initial(states))
+}
+
+/// What is written, at once or at the end.
+struct Writer<'a> {
+    vocabulary: &'a Vocabulary,
+    streams: bool,
+    text: String,
+}
+
+impl Writer<'_> {
+    fn token(&mut self, token: u32) -> Result<()> {
+        let text = self.vocabulary.text(token).unwrap_or("?");
+        match self.vocabulary.unit() {
+            Unit::Char => self.add(text),
+            Unit::Word => self.add(&format!(" {text}")),
+        }
+    }
+
+    fn add(&mut self, text: &str) -> Result<()> {
+        if self.streams {
+            print(text)?;
+        } else {
+            self.text.push_str(text);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! Where numbers first stopped being finite.
+//!
+//! Between two looks at the loss lie many steps, and since the first gradient that was no number the
+//! device has left the parameters alone. The steps since the last state that was kept are taken again,
+//! with the same bits, one look a step.
+
+use wgpu_rnn::{Checkpoint, Engine, Error, ErrorKind, Model, Result, TrainerOptions};
+
+use super::batches::{Batches, Pick};
+
+/// What the steps are taken again from.
+pub(super) struct Replay<'a> {
+    /// The device.
+    pub(super) engine: &'a Engine,
+    /// How steps are taken.
+    pub(super) options: &'a TrainerOptions,
+    /// The last state that was kept.
+    pub(super) kept: &'a Checkpoint,
+    /// The steps since, each with its number from 1 and its learning rate.
+    pub(super) steps: &'a [(u64, f32, Pick)],
+    /// How many of them the last look found well.
+    pub(super) well: usize,
+    /// What may help.
+    pub(super) hint: &'a str,
+}
+
+impl Replay<'_> {
+    /// Finds the step and the tensor, and says so in an error.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(super) fn explain(&self, batches: &Batches<'_>) -> Result<Error> {
+        let mut trainer = self.engine.resume(self.kept, self.options.clone())?;
+        for (index, (step, rate, pick)) in self.steps.iter().enumerate() {
+            let (batch, targets) = batches.make(pick)?;
+            trainer.set_learning_rate(*rate)?;
+            if index < self.well {
+                trainer.step(&batch, &targets)?;
+                continue;
+            }
+            let before = trainer.checkpoint()?;
+            trainer.progress()?;
+            trainer.step(&batch, &targets)?;
+            let progress = trainer.progress()?;
+            if !progress.is_stopped && (progress.steps == 0 || progress.mean_loss.is_finite()) {
+                continue;
+            }
+            if let Some((name, value)) = first_fault(&before.model, false) {
+                return Ok(self.fault("weights", &format!("{value} in {name}"), *step));
+            }
+            let batch = match &before.states {
+                Some(states) => batch.with_initial(states.clone()),
+                None => batch,
+            };
+            let mut again = self.engine.resume(&before, self.options.clone())?;
+            let gradients = again.gradients(&batch, &targets)?;
+            let loss = progress.loss;
+            return Ok(match first_fault(&gradients.parameters, true) {
+                Some((name, value)) => {
+                    let what = format!("{value} in that of {name}, the loss being {loss}");
+                    self.fault("gradients", &what, *step)
+                }
+                None => self.fault("losses", &loss.to_string(), *step),
+            });
+        }
+        let last = self.steps.last().map_or(0, |(step, ..)| *step);
+        Ok(self.fault("losses", "another that did not come again", last))
+    }
+
+    fn fault(&self, values: &str, got: &str, step: u64) -> Error {
+        let hint = self.hint;
+        let message =
+            format!("training: expected finite {values}, got {got} in step {step} ({hint})");
+        Error::new(ErrorKind::Weights, message)
+    }
+}
+
+/// Names the first tensor with a number that is not finite, and that number; backpropagation comes to
+/// the last tensor first.
+fn first_fault(model: &Model, backwards: bool) -> Option<(String, f32)> {
+    let mut tensors = model.tensors();
+    if backwards {
+        tensors.reverse();
+    }
+    tensors.into_iter().find_map(|tensor| {
+        let value = tensor.values.iter().find(|value| !value.is_finite())?;
+        Some((tensor.name, *value))
+    })
+}
