@@ -181,7 +181,10 @@ fn lengths_and_states_take_effect_at_the_next_submit() {
 fn sessions_match_the_oracle_on_the_case_table() {
     for app in apps(wgpu::Limits::default) {
         let mut compared = 0;
-        for case in cases() {
+        // What a session does beside a run differs by layout and lengths, not by cell: on a software adapter, which
+        // compiles for long, every second case will do.
+        let every = if app.engine().info().is_software { 2 } else { 1 };
+        for case in cases().into_iter().step_by(every) {
             let (rows, steps) = (case.batch.batch_size(), case.batch.steps());
             let is_default = case.options == RunOptions::default();
             if rows == 0 || steps == 0 || !is_default || case.name.contains("H=2100") {

@@ -38,7 +38,7 @@ PYTHON_RUNTIMES = ("torch-cpu", "onnxruntime-cpu", "openvino-cpu", "onnxruntime-
                    "torch-cuda-tf32", "torch-cuda-padded", "torch-cuda-tf32-padded")
 RUNTIMES = (*RUST_RUNTIMES, *PYTHON_RUNTIMES)
 # Those that take training steps.
-TRAINERS = ("ours-gpu", "torch-cpu", "torch-cuda", "torch-cuda-tf32")
+TRAINERS = ("ours-gpu", "burn-wgpu", "torch-cpu", "torch-cuda", "torch-cuda-tf32")
 ON_GPU = ("ours-gpu", "burn-wgpu", *(name for name in PYTHON_RUNTIMES if name.startswith("torch-cuda")))
 # Rust package of a runtime, for the versions.
 PACKAGES = {"ours-gpu": "wgpu-rnn", "ours-cpu": "wgpu-rnn", "burn-wgpu": "burn", "burn-flex": "burn",

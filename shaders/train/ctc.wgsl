@@ -219,23 +219,18 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         sum = combine(lane, sum, false);
         let scale = row_scale(lane, row);
         for (var j = lane; j < shape.row_stride4; j += LANES) {
-            var slopes = vec4f(0.0);
-            for (var i = 0u; i < 4u; i++) {
-                let c = 4u * j + i;
-                if (c < shape.columns) {
-                    var gamma = 0.0;
-                    for (var s = 0u; s < places; s++) {
-                        if (label(start, s) == c) {
-                            gamma += exp_s(work[at + s] + work[beta + s] - largest);
-                        }
-                    }
-                    slopes[i] = share * (exp_s(log_p(row, c, scale)) - gamma / sum);
-                    if (!is_possible) {
-                        slopes[i] = bitcast<f32>(0x7fc00000u | (shape.batch & 0u));
-                    }
-                }
+            let classes = vec4u(4u * j) + vec4u(0u, 1u, 2u, 3u);
+            var gamma = vec4f(0.0);
+            for (var s = 0u; s < places; s++) {
+                let share_of = exp_s(work[at + s] + work[beta + s] - largest);
+                gamma += select(vec4f(0.0), vec4f(share_of), classes == vec4u(label(start, s)));
             }
-            d[row * shape.row_stride4 + j] = slopes;
+            let p = exp_v(values[row * shape.row_stride4 + j] - scale.x - scale.y);
+            var slopes = share * (p - gamma / sum);
+            if (!is_possible) {
+                slopes = vec4f(bitcast<f32>(0x7fc00000u | (shape.batch & 0u)));
+            }
+            d[row * shape.row_stride4 + j] = select(vec4f(0.0), slopes, classes < vec4u(shape.columns));
         }
         storageBarrier();
         // For the step before: β_t times p_t.

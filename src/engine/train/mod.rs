@@ -142,6 +142,7 @@ impl Engine {
         moments: Option<[&Model; 2]>,
     ) -> Result<Trainer> {
         options.check()?;
+        options.loss.check(model)?;
         crate::train::check_trainable(model)?;
         // These keep no input gates, or may have to run again.
         let engine = match self.shared.wishes.strategy {
@@ -423,10 +424,6 @@ impl Trainer {
         let missing = || Error::device("training: expected a plan without a caller's buffers");
         let transfers = workspace.transfers.as_mut().ok_or_else(missing)?;
         pollster::block_on(transfers.upload.ready(gpu))?;
-        if let Some(buffer) = weights.training(TrainBuffer::Hyper) {
-            let hyper = self.options.hyper(self.steps + 1);
-            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&hyper));
-        }
         // What does not carry leaves what is carried alone.
         let kept = if carries { None } else { self.carried.take() };
         let carried = self.carried.take().filter(|c| c.rows == part.rows.len());
@@ -434,7 +431,11 @@ impl Trainer {
             None if carries => Some((Carried::new(gpu, &plan, part.rows.len()), false)),
             other => other.map(|carried| (carried, initial.is_none())),
         };
+        let hyper = self.options.hyper(self.steps + 1);
         let index = gpu.scoped("training step", || {
+            if let Some(buffer) = weights.training(TrainBuffer::Hyper) {
+                gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&hyper));
+            }
             let copies =
                 upload::fill(&loaded, gpu, &workspace, batch, &part, initial.as_ref(), &more)?;
             let states = carried.as_ref().map(|(carried, starts)| (carried, *starts));
@@ -491,10 +492,12 @@ impl Trainer {
 
     fn write_progress(&self, words: &[f32]) -> Result<()> {
         let (gpu, weights) = on_gpu(self.model.inner())?;
-        if let Some(buffer) = weights.training(TrainBuffer::Progress) {
-            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(words));
-        }
-        Ok(())
+        gpu.scoped("training progress", || {
+            if let Some(buffer) = weights.training(TrainBuffer::Progress) {
+                gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(words));
+            }
+            Ok(())
+        })
     }
 }
 

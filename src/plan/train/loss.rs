@@ -132,7 +132,7 @@ impl Builder<'_> {
         let work = self.buffer("logarithms of alpha and beta", &axes)?;
         slots.push(Slot::Buffer(work));
         let columns = u64::from(shape.columns);
-        let by_places = 10 * (places / 64 + 1) + 4 * (columns / 256 + 1) * places;
+        let by_places = 10 * (places / 64 + 1) + (columns / 256 + 1) * places;
         let per_step = 64 + by_places + 6 * (columns / 64 + 1);
         self.check_loops("ctc", u64::from(self.steps) * per_step)?;
         let shape = LossShape { stride: narrow(places)?, ..shape };

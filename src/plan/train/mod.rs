@@ -22,7 +22,7 @@ pub use update::{OptimizerKind, PARTS_OF_A_NORM, Parameter, parameters};
 use self::time::Times;
 use super::builder::{Builder, Rows, axis};
 use super::gemm::Mode;
-use super::layer::reverse_mask;
+use super::layer::{reverse_mask, step_flops};
 use super::*;
 use crate::cell::CellOptions;
 use crate::kernel::train::Stage;
@@ -138,6 +138,10 @@ impl Builder<'_> {
         let mut dy = self.back_head(&top, rows, parts)?;
         for (index, tape) in tapes.iter().enumerate().rev() {
             dy = self.back_layer(index, tape, dy, (request, parts), &mut train)?;
+            // Twice the forward part, and the products that are computed again.
+            let flops = step_flops(&network.layers[index], self.batch);
+            let flops = 3 * flops.saturating_mul(u64::from(self.steps));
+            self.plan.ops.push(Op::MaySubmit { first: 0, flops });
             if request.dropout && index > 0 {
                 let width = tape.input.width;
                 let kept =

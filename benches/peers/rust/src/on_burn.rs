@@ -24,6 +24,17 @@ enum Layer {
 }
 
 impl Layer {
+    /// A weight whose gradient ends the way back.
+    fn recurrent_weight(&self) -> Option<Tensor<2>> {
+        let gate = match self {
+            Self::Rnn(rnn) => &rnn.gate,
+            Self::Lstm(lstm) => &lstm.input_gate,
+            Self::BiLstm(lstm) => &lstm.forward.input_gate,
+            Self::Gru(gru) => &gru.reset_gate,
+        };
+        Some(gate.hidden_transform.weight.val())
+    }
+
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Rnn(rnn) => rnn.forward(x, None).0,
@@ -46,6 +57,8 @@ pub struct Burn {
     next: Option<TensorData>,
     /// The same in the device's memory.
     resident: Option<Tensor<3>>,
+    /// Layers whose tensors record what gradients need.
+    trained: Vec<Layer>,
 }
 
 impl Burn {
@@ -94,6 +107,7 @@ impl Burn {
             input: TensorData::new(Vec::<f32>::new(), [0]),
             next: None,
             resident: None,
+            trained: Vec::new(),
         }
     }
 
@@ -113,6 +127,10 @@ impl Runtime for Burn {
         let source = Source { weights: &workload.weights()?, device: &self.device };
         let layer = |index| source.layer(workload, index);
         self.layers = (0..workload.layers).map(layer).collect::<Result<_>>()?;
+        let recording = self.device.clone().autodiff();
+        let source = Source { device: &recording, ..source };
+        let layer = |index| source.layer(workload, index);
+        self.trained = (0..workload.layers).map(layer).collect::<Result<_>>()?;
         let shape = [workload.batch, workload.steps, workload.inputs];
         self.input = TensorData::new(workload.input_batch_first(), shape);
         Ok(())
@@ -133,6 +151,20 @@ impl Runtime for Burn {
         Ok(Box::new(move || {
             output.try_to_vec::<f32>().map_err(|error| format!("{error:?}").into())
         }))
+    }
+
+    /// Without the optimizer's step, which burn takes by module.
+    fn train(&mut self) -> Result<()> {
+        let input = Tensor::from_data(self.input.clone(), &self.device.clone().autodiff());
+        let output = self.trained.iter().fold(input, |x, layer| layer.forward(x));
+        let loss = output.square().mean();
+        let gradients = loss.backward();
+        let layer = self.trained.first().ok_or("nothing is prepared")?;
+        let weight = layer.recurrent_weight().ok_or("a weight is missing")?;
+        let gradient = weight.grad(&gradients).ok_or("a gradient is missing")?;
+        self.device.sync()?;
+        drop(gradient);
+        Ok(())
     }
 
     fn run_on_device(&mut self) -> Result<()> {
