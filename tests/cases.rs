@@ -4,14 +4,19 @@
 mod support;
 
 use wgpu_rnn::check::{self, Case};
-use wgpu_rnn::{Engine, Strategy};
+use wgpu_rnn::{Engine, Layer, LayerSpec, Strategy};
 
 fn failures(name: &str, engine: &Engine, cases: &[Case]) -> (usize, Vec<String>) {
     let (mut compared, mut failures) = (0, Vec::new());
     for (index, case) in cases.iter().enumerate() {
         // The second form of the shaders takes other cases than the first.
         let index = index + if name.contains("trusted") { 4 } else { 0 };
-        let drivers = check::drivers(engine, index);
+        let mut drivers = check::drivers(engine, index);
+        if engine.info().is_software && alternates(case) {
+            let skipped =
+                if index % 2 == 0 { Strategy::Resident } else { Strategy::StepPerDispatch };
+            drivers.retain(|driver| *driver != skipped);
+        }
         let run = check::run_case(engine, case, &drivers);
         let reports = pollster::block_on(run).expect("the oracle runs");
         for report in reports {
@@ -30,13 +35,24 @@ fn failures(name: &str, engine: &Engine, cases: &[Case]) -> (usize, Vec<String>)
     (compared, failures)
 }
 
+/// Whether a case has options that both quick drivers take. Its rules are the same text in either, and each is a pipeline
+/// that only this case needs: a software adapter, which compiles for most of a test's time, runs one of them.
+fn alternates(case: &Case) -> bool {
+    let takes_both = |spec: &LayerSpec| {
+        spec.cell.spec().pointwise && spec.proj_size == 0 && spec.options.layer_norm.is_none()
+    };
+    let specs = || case.model.layers().iter().map(Layer::spec);
+    specs().all(takes_both) && specs().any(|spec| !spec.options.is_default())
+}
+
 #[test]
 fn gpu_matches_the_oracle_on_every_case_and_strategy() {
     let cases = check::cases();
     for (name, engine) in support::gpus() {
         // Software adapters compile for most of a test's time. The first form of the shaders runs every case,
-        // and every third of those with an output layer; the second form every third. Mesa's GL takes a
-        // second or more for a pipeline: every sixth but for plain layers in the first form.
+        // and every third of those with an output layer; the second form every sixth. Mesa's GL takes a
+        // second or more for a pipeline: every other plain layer and a sixth of the rest in the first form, a twelfth
+        // in the second.
         let (is_gl, is_second) = (name.contains("(gl)"), name.contains("trusted"));
         let is_software = engine.info().is_software;
         let runs = |(index, case): &(usize, &Case)| {
@@ -45,16 +61,16 @@ fn gpu_matches_the_oracle_on_every_case_and_strategy() {
             match (is_gl, is_second) {
                 _ if !is_software => true,
                 (false, false) => !has_head || index % 3 == 1,
-                (false, true) => index % 3 == 1,
-                (true, false) => !(has_options || has_head) || index % 6 == 1,
-                (true, true) => index % 6 == 1,
+                (false, true) => index % 6 == 1,
+                (true, false) => index % 6 == 1 || (index % 2 == 0 && !has_options && !has_head),
+                (true, true) => index % 12 == 1,
             }
         };
         let cases: Vec<Case> =
             cases.iter().enumerate().filter(runs).map(|(_, case)| case.clone()).collect();
         let (compared, failures) = failures(name, engine, &cases);
         assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
-        assert!(compared > cases.len(), "{name}: only {compared} comparisons");
+        assert!(compared >= cases.len(), "{name}: only {compared} comparisons");
         println!("{name}: {compared} comparisons");
     }
 }
