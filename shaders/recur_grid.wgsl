@@ -10,7 +10,7 @@
 // reader needs no barrier: it spins on the word itself.
 //
 // That ends only where all workgroups run side by side, which nothing promises. So an invocation spins at
-// most SPINS turns in a dispatch; then it sets exchange[0], everyone gives up, and the host runs the batch
+// most SPINS turns in a step, or where drivers end loops early in a dispatch; then it sets exchange[0], everyone gives up, and the host runs the batch
 // again with another driver. Host: src/kernel/table.rs, src/plan/grid.rs, src/engine/part.rs.
 // Grid: x over blocks of WG_X groups, y over tiles of ROWS sequences (in turn), z over directions.
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
@@ -27,6 +27,7 @@
 @group(0) @binding(8) var<storage, read_write> exchange: array<atomic<u32>>; // 4 words, then [steps, B, D, H]
 
 override SPINS: u32 = 1000u;
+override EACH_STEP: bool = true;
 
 const STATE_ROW: u32 = SHARES * SLICES;
 const HEADER: u32 = 4u;
@@ -127,6 +128,9 @@ fn main(
     workgroupBarrier();
 
     for (var s = recur.first_step; s < end; s++) {
+        if (EACH_STEP) {
+            spins = SPINS;
+        }
         for (var row0 = group.y * ROWS; row0 < recur.batch; row0 += groups.y * ROWS) {
             for (var i = place; i < ROWS * STATE_ROW; i += WG_X * WG_Y) {
                 let row = row0 + i / STATE_ROW;

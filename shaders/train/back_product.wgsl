@@ -5,7 +5,7 @@
 //
 // Turn j takes step s = L − 1 − j as in back_step.wgsl; the turn after step 0 leaves dr of the initial state in
 // `end_state`. Grid: x over groups of four values, y over tiles of four rows, z over directions.
-// Needs: lib/{index,recur}. Host: src/kernel/train.rs, src/plan/train/projected.rs.
+// Needs: lib/{index,recur}. Host: src/kernel/train.rs, src/plan/train/time.rs.
 
 struct Step {
     index: u32, // turn, counted from recur.first_step

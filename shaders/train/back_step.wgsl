@@ -11,7 +11,7 @@
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
 // Needs: a cell file, a cell_back file, lib/{own,activation,index,mask,random,recur,rowsN},
 // and lib/alone, or lib/{together,shuffleN} with LANES > 1.
-// Host: src/kernel/table.rs, src/plan/train/time.rs.
+// Host: src/kernel/train.rs, src/plan/train/time.rs.
 
 struct Step {
     index: u32, // turn, counted from recur.first_step

@@ -3,7 +3,7 @@
 //   before[d, s, b] = h_{s-1}, h_0 for s = 0
 //
 // Grid: x over groups of four values, y · z over rows (d, s, b).
-// Needs: lib/{index,recur}. Host: src/kernel/table.rs, src/plan/train/mod.rs.
+// Needs: lib/{index,recur}. Host: src/kernel/train.rs, src/plan/train/time.rs.
 
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<storage, read> y: array<vec4f>;                   // [T, B, D, R/4]

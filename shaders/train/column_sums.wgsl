@@ -4,7 +4,7 @@
 //
 // Rows are cut into slices as in weight_grad.wgsl.
 // Grid: x over groups of four columns, y over slices, z over directions.
-// Needs: lib/{back,index}. Host: src/kernel/table.rs, src/plan/train/sums.rs.
+// Needs: lib/{back,index}. Host: src/kernel/train.rs, src/plan/train/sums.rs.
 
 @group(0) @binding(0) var<uniform> back: Back;
 @group(0) @binding(1) var<storage, read> d: array<vec4f>;                   // [Z, M, N/4]

@@ -4,7 +4,7 @@
 //
 // An invocation owns 4 rows × 4 inputs; every row is written, with zeros where nothing reaches it.
 // Grid: x over groups of four inputs, y over tiles of four rows (t, b).
-// Needs: lib/{back,index}. Host: src/kernel/table.rs, src/plan/train/mod.rs.
+// Needs: lib/{back,index}. Host: src/kernel/train.rs, src/plan/train/mod.rs.
 
 @group(0) @binding(0) var<uniform> back: Back;
 @group(0) @binding(1) var<storage, read> d: array<vec4f>;                   // [Z, M, N/4]

@@ -6,7 +6,7 @@
 //
 // All are scaled by scales[0], one over what PyTorch's mean divides by. Rows beyond a sequence's end, and rows of
 // an ignored class, count nothing. KIND names the loss, ACTIVATION the function g of losses 2 to 4.
-// Grid: x · y over rows. Needs: lib/{activation}. Host: src/kernel/table.rs, src/plan/train/loss.rs.
+// Grid: x · y over rows. Needs: lib/{activation}. Host: src/kernel/train.rs, src/plan/train/loss.rs.
 // Rust twin: src/reference/loss.rs.
 
 struct LossShape {
@@ -81,6 +81,12 @@ fn log1p_exp(x: f32) -> f32 {
     return select(log(1.0 + e), e * (1.0 - 0.5 * e), e < 1e-3);
 }
 
+// The sign of e; NaN stays NaN, of which sign() makes 0 on some drivers.
+fn sign_of(e: f32) -> f32 {
+    let is_nan = (bitcast<u32>(e) & 0x7fffffffu) > 0x7f800000u;
+    return select(sign(e), e, is_nan);
+}
+
 // Value and slope of one output's loss, kinds 1 to 4.
 fn of_value(v: f32, y: f32) -> vec2f {
     if (KIND == 1u) {
@@ -104,13 +110,13 @@ fn of_value(v: f32, y: f32) -> vec2f {
         return vec2f(e * e, 2.0 * e * slope);
     }
     if (KIND == 3u) {
-        return vec2f(abs(e), sign(e) * slope);
+        return vec2f(abs(e), sign_of(e) * slope);
     }
     let delta = scales[2];
     if (abs(e) <= delta) {
         return vec2f(0.5 * e * e, e * slope);
     }
-    return vec2f(delta * (abs(e) - 0.5 * delta), delta * sign(e) * slope);
+    return vec2f(delta * (abs(e) - 0.5 * delta), delta * sign_of(e) * slope);
 }
 
 @compute @workgroup_size(64, 1, 1)

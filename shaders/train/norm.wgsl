@@ -3,7 +3,7 @@
 //   coefficient = min(1, most / (norm + 1e-6))
 //
 // A norm that is no number stops all updates from here on, so that the last good parameters stay.
-// Grid: one workgroup. Host: src/kernel/table.rs, src/plan/train/update.rs.
+// Grid: one workgroup. Host: src/kernel/train.rs, src/plan/train/update.rs.
 
 struct Norm {
     count: u32, // parts of all gradients

@@ -7,7 +7,7 @@
 //   3 RMSprop  g += λ·p;   v = β2·v + (1 − β2)·g²;   p −= lr·g / (√v + ε)
 //
 // Parameters, gradients and moments stay on the device. Grid: x · y over vec4s.
-// Host: src/kernel/table.rs, src/plan/train/update.rs.
+// Host: src/kernel/train.rs, src/plan/train/update.rs.
 
 struct Optimize {
     count: u32,     // vec4s of the parameter

@@ -4,7 +4,7 @@
 //
 // No product is needed for them, so that the forward kernels need not keep them: an invocation goes through the
 // time of one row and four units. Grid: x over groups of four units, y over rows, z over directions.
-// Needs: a cell file, lib/{own or custom,activation,index,recur}. Host: src/kernel/table.rs, src/plan/train/mod.rs.
+// Needs: a cell file, lib/{own or custom,activation,index,recur}. Host: src/kernel/train.rs, src/plan/train/time.rs.
 
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<storage, read> gates_x: array<vec4f>;             // [D, T·B, G, H/4]

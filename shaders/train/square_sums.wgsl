@@ -1,6 +1,6 @@
 // Sums of squares of a gradient, a part a workgroup; `norm` joins those of all gradients.
 //
-// Grid: x over parts. Host: src/kernel/table.rs, src/plan/train/update.rs.
+// Grid: x over parts. Host: src/kernel/train.rs, src/plan/train/update.rs.
 
 struct Squares {
     count: u32, // vec4s of the gradient

@@ -2,7 +2,7 @@
 //
 //   progress[0] += Σ losses     progress[1] = Σ losses
 //
-// Grid: one workgroup. Host: src/kernel/table.rs, src/plan/train/loss.rs.
+// Grid: one workgroup. Host: src/kernel/train.rs, src/plan/train/loss.rs.
 
 struct SumLoss {
     rows: u32, // losses

@@ -2,7 +2,7 @@
 //
 //   total[i] = parts[0, i] + parts[1, i] + …
 //
-// Grid: x · y over vec4s. Host: src/kernel/table.rs, src/plan/train/sums.rs.
+// Grid: x · y over vec4s. Host: src/kernel/train.rs, src/plan/train/sums.rs.
 
 struct Sum {
     count: u32,     // vec4s of the total

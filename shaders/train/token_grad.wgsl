@@ -4,7 +4,7 @@
 //
 // The host sorts the places by token, so that the sum has one order and nobody waits for a lock.
 // Grid: x over groups of four columns, y over tokens, z over directions.
-// Needs: lib/{back,index}. Host: src/kernel/table.rs, src/plan/train/mod.rs.
+// Needs: lib/{back,index}. Host: src/kernel/train.rs, src/plan/train/mod.rs.
 
 @group(0) @binding(0) var<uniform> back: Back;
 @group(0) @binding(1) var<storage, read> d: array<vec4f>;                   // [Z, T·B, N/4]

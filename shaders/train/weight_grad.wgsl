@@ -5,7 +5,7 @@
 // Rows are cut into slices whose sums `sum_parts` adds in their order, so that two runs give the same bits.
 // The block's `first` is that of the slice 0 among all parts. An invocation owns 8 inputs × 8 columns. The result lies as the weight does on the device.
 // Grid: x over groups of 8 columns, y over groups of 8 inputs, z over directions × slices.
-// Needs: lib/{back,index}. Host: src/kernel/table.rs, src/plan/train/sums.rs.
+// Needs: lib/{back,index}. Host: src/kernel/train.rs, src/plan/train/sums.rs.
 
 @group(0) @binding(0) var<uniform> back: Back;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;                   // [rows, K/4]

@@ -75,6 +75,8 @@ pub struct Stream {
 enum Entry {
     Done(Output),
     InFlight(Box<InFlight>),
+    /// Given up by the device; to be run again, with another driver.
+    Again(Box<Batch>),
 }
 
 /// What the device's clock said so far.
@@ -241,22 +243,31 @@ impl Stream {
                 return Err(error);
             }
         }
-        match (self.ring.pop_front(), loaded.on_gpu()) {
-            (Some(Entry::Done(output)), _) => Ok(Some(output)),
+        let missing = || Error::device("stream: expected a GPU");
+        let batch = match (self.ring.pop_front(), loaded.on_gpu()) {
+            (Some(Entry::Done(output)), _) => return Ok(Some(output)),
             (Some(Entry::InFlight(flight)), Some((gpu, _))) => match flight.take(loaded, gpu)? {
                 Taken::Output(output, span) => {
                     self.clock.add(span);
-                    Ok(Some(*output))
+                    return Ok(Some(*output));
                 }
-                Taken::GivenUp(batch) => {
-                    self.clock.missing = true;
-                    let options = &self.options.run;
-                    run::run(loaded, gpu, &batch, options, wait).await.map(Some)
-                }
+                Taken::GivenUp(batch) => batch,
             },
-            (Some(Entry::InFlight(_)), None) => Err(Error::device("stream: expected a GPU")),
-            (None, _) => Ok(None),
-        }
+            (Some(Entry::Again(batch)), _) => batch,
+            (Some(Entry::InFlight(_)), None) => return Err(missing()),
+            (None, _) => return Ok(None),
+        };
+        self.clock.missing = true;
+        // It stays the oldest while it runs again, so that a future that is dropped does not lose it.
+        self.ring.push_front(Entry::Again(batch));
+        let output = match (self.ring.front(), loaded.on_gpu()) {
+            (Some(Entry::Again(batch)), Some((gpu, _))) => {
+                run::run(loaded, gpu, batch, &self.options.run, wait).await
+            }
+            _ => Err(missing()),
+        };
+        self.ring.pop_front();
+        output.map(Some)
     }
 }
 

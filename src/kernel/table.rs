@@ -244,7 +244,7 @@ pub(super) const RECUR_GRID: KernelSpec = KernelSpec {
         ("cells", ReadWrite),
         ("exchange", ReadWrite),
     ],
-    overrides: &["WG_X", "WG_Y", "PART_TILES", "SPINS"],
+    overrides: &["WG_X", "WG_Y", "PART_TILES", "SPINS", "EACH_STEP"],
     consts: &[("SHARES", 2), ("SLICES", 8), ("LOOKS", 8)],
     ..RECUR_STEP
 };
@@ -414,5 +414,6 @@ pub(super) const GRID_CANARY: KernelSpec = KernelSpec {
     name: "grid_canary",
     wgsl: include_str!("../../shaders/grid_canary.wgsl"),
     bindings: &[("grid", Uniform), ("counts", ReadWrite)],
+    consts: &[("HELD", 160)],
     ..LOOP_CANARY
 };

@@ -17,9 +17,9 @@ const MOST_WEIGHTS: u32 = 96;
 const HEADER_WORDS: u64 = 4;
 /// Looks at a missing word in one turn.
 const LOOKS: u32 = 8;
-/// Turns in one dispatch; a look takes about a microsecond, so that giving up takes half a second.
+/// Turns in one step; a look takes about a microsecond, so that giving up takes half a second.
 const SPINS: u32 = 1 << 16;
-/// The same where the driver ends loops early.
+/// Turns in one dispatch where the driver ends loops early.
 const FEW_SPINS: u32 = 30_000;
 
 /// Sizes of a loop over the whole device.
@@ -112,8 +112,14 @@ impl Builder<'_> {
         let mut variant = recurrent(Kernel::RecurGrid, spec, choice);
         variant.consts = vec![("SHARES", shape.shares), ("SLICES", slices), ("LOOKS", LOOKS)];
         let tiles = part_tiles([x, slices], gate_count);
-        variant.overrides =
-            vec![("WG_X", x), ("WG_Y", slices), ("PART_TILES", tiles), ("SPINS", spins)];
+        let each_step = u32::from(self.caps.loop_limit.is_none());
+        variant.overrides = vec![
+            ("WG_X", x),
+            ("WG_Y", slices),
+            ("PART_TILES", tiles),
+            ("SPINS", spins),
+            ("EACH_STEP", each_step),
+        ];
         // No options, no parameters.
         slots.pop();
         slots.push(Slot::Buffer(exchange));

@@ -276,12 +276,23 @@ fn numbers_that_are_no_longer_finite_stop_the_run() {
 #[test]
 fn losses_of_training_and_measurement_agree() {
     let folder = Folder::new();
-    let values = sequences(&[5; 12], 3).concat();
-    let input = npy_f32(&[12, 5, 3], &values);
-    let lengths = npy_i64(&[12], &[5, 1, 0, 3, 5, 2, 4, 5, 5, 1, 3, 2]);
-    let tokens: Vec<i64> = (0..60).map(|n| n * n % 7).collect();
+    let lengths = [5, 1, 0, 3, 5, 2, 4, 5, 5, 1, 3, 2];
+    // What stands beyond a length is not read.
+    let is_beyond = |step: i64| step % 5 >= lengths[usize::try_from(step / 5).expect("small")];
+    let numbers = |mut values: Vec<f32>, width: usize| {
+        for (step, row) in values.chunks_mut(width).enumerate() {
+            if is_beyond(i64::try_from(step).expect("small")) {
+                row.fill(f32::NAN);
+            }
+        }
+        npy_f32(&[12, 5, width], &values)
+    };
+    let input = numbers(sequences(&[5; 12], 3).concat(), 3);
+    let token = |step: i64| if is_beyond(step) { -1 - step } else { step * step % 7 };
+    let tokens: Vec<i64> = (0..60).map(token).collect();
+    let lengths = npy_i64(&[12], &lengths);
     let classes = |count: usize| -> Vec<i64> { (0..60).map(|n| n * 5 % 4).take(count).collect() };
-    let target = npy_f32(&[12, 5, 2], &sequences(&[60], 2).concat());
+    let target = numbers(sequences(&[60], 2).concat(), 2);
     let arrays = |list: &[(&str, Vec<u8>)]| npz(list, true);
     let long = [("input", input.clone()), ("lengths", lengths.clone())];
     let with = |target: Vec<u8>| arrays(&[long[0].clone(), long[1].clone(), ("target", target)]);
@@ -347,6 +358,13 @@ fn options_that_fit_nothing_are_refused() {
         text(1, "-o m.safetensors --resume none", "checkpoint.safetensors: cannot read"),
         text(1, "-o m.safetensors --device cpu", "training: expected a GPU, got the CPU path"),
         text(1, "-o none/m.safetensors", "none/m.safetensors: cannot write"),
+        text(2, "-o m.safetensors --log m.safetensors", "--log: expected a file of its own"),
+        text(2, "-o m.safetensors --log l.svg --plot l.svg", "--plot: expected a file of its own"),
+        text(
+            2,
+            "-o k/checkpoint.safetensors --checkpoint k",
+            "--output: expected a file of its own",
+        ),
         (2, "train -o m.safetensors --data x.npq".to_owned(), "expected an input ending in"),
         (1, "train -o m.safetensors --data none.txt".to_owned(), "none.txt: cannot read"),
     ];
@@ -372,6 +390,8 @@ fn data_that_do_not_fit_are_refused() {
     folder.write("x.txt", text(30));
     folder.write("x.csv", "year,a,b\n2000,1,2\n2001,3,4\n2002,5,6\n2003,1,2\n2004,0,1\n");
     folder.write("nan.csv", "a\n1\n2\nNaN\n3\n4\n");
+    folder.write("one.csv", "year,a,b\n2005,1,2\n");
+    folder.write("one.txt", "t");
     let input = npy_f32(&[4, 3, 2], &[0.5; 24]);
     let file = |target: Vec<u8>| npz(&[("input", input.clone()), ("target", target)], false);
     folder.write("short.npz", file(npy_i64(&[3], &[0, 1, 0])));
@@ -394,6 +414,21 @@ fn data_that_do_not_fit_are_refused() {
     for (code, options, want) in cases {
         let line = format!("train -o m.safetensors --data {options}");
         assert_refused(&folder, &[(code, &line, want)]);
+    }
+    let Some(adapter) = adapter(&folder) else { return };
+    let input = npy_f32(&[2, 3, 1], &[0.5; 6]);
+    let lengths = npy_i64(&[2], &[0, 0]);
+    let target = npy_f32(&[2, 3, 1], &[0.5; 6]);
+    folder.write("full.npz", npz(&[("input", input.clone()), ("target", target.clone())], false));
+    let arrays = [("input", input), ("target", target), ("lengths", lengths)];
+    folder.write("empty.npz", npz(&arrays, false));
+    for (options, want) in [
+        ("x.csv --columns a,b --validate one.csv", "--validate: expected at least 2 rows"),
+        ("x.txt --batch-size 4 --validate one.txt", "text: expected at least 2 characters, got 1"),
+        ("full.npz --validate empty.npz", "--validate: expected at least 1 target"),
+    ] {
+        let line = format!("train -o m.safetensors --data {options} --device {adapter}");
+        assert_refused(&folder, &[(1, &line, want)]);
     }
 }
 

@@ -3,8 +3,8 @@
 use wgpu_rnn::check::input_value;
 use wgpu_rnn::train::{Loss, Optimizer, Targets};
 use wgpu_rnn::{
-    Batch, Cell, Counters, Engine, ErrorKind, HeadSpec, HeadSteps, Init, InputSpec, LayerSpec,
-    Layout, Model, Tensor, TrainerOptions, reference,
+    Batch, Cell, Checkpoint, Counters, Engine, ErrorKind, HeadSpec, HeadSteps, Init, InputSpec,
+    LayerSpec, Layout, Model, States, Tensor, TrainerOptions, reference,
 };
 
 use crate::cases::{cases, classes, dense, values};
@@ -73,6 +73,60 @@ fn a_gradient_that_is_no_number_stops_updates_and_keeps_the_last_parameters() {
         trainer.step(&batch(0.5), &targets(1.0)).expect("steps");
         assert!(trainer.progress().expect("reads").is_stopped, "{name}");
         assert_eq!(trainer.model().expect("reads"), good, "{name}");
+    }
+}
+
+#[test]
+fn a_target_that_is_no_number_stops_updates_under_every_loss_of_numbers() {
+    let model = Model::builder(InputSpec::Dense { size: 1 })
+        .layer(LayerSpec::new(Cell::RnnTanh, 4))
+        .head(HeadSpec::new(1))
+        .build(Init::PyTorch, 6)
+        .expect("valid");
+    let batch = Batch::dense(vec![0.5; 6], 2, 3, 1, Layout::BatchFirst).expect("valid");
+    let targets = |value: f32| {
+        let at = |index: usize| if index == 4 { value } else { 1.0 };
+        Targets::Values(Tensor::from_fn([2, 3, 1], at))
+    };
+    for (name, engine) in support::quick_gpus() {
+        for loss in [Loss::Mse, Loss::L1, Loss::Huber { delta: 0.5 }] {
+            let options = TrainerOptions { loss: loss.clone(), ..TrainerOptions::default() };
+            let mut trainer = engine.trainer(&model, options).expect("trains");
+            trainer.step(&batch, &targets(0.0)).expect("steps");
+            assert!(!trainer.progress().expect("reads").is_stopped, "{name}: {loss:?}");
+            trainer.step(&batch, &targets(f32::NAN)).expect("steps");
+            let progress = trainer.progress().expect("reads");
+            assert!(progress.is_stopped && progress.loss.is_nan(), "{name}: {loss:?} {progress:?}");
+        }
+    }
+}
+
+#[test]
+fn states_of_another_shape_are_not_resumed() {
+    let model = |hidden: usize, layers: usize| {
+        Model::builder(InputSpec::Dense { size: 1 })
+            .layers(layers, &LayerSpec::new(Cell::Lstm, hidden))
+            .head(HeadSpec::new(1))
+            .build(Init::PyTorch, 6)
+            .expect("valid")
+    };
+    let fitting = model(4, 2);
+    let options =
+        TrainerOptions { loss: Loss::Mse, carry_states: true, ..TrainerOptions::default() };
+    for (name, engine) in support::quick_gpus() {
+        let mut trainer = engine.trainer(&fitting, options.clone()).expect("trains");
+        let good = trainer.checkpoint().expect("reads");
+        let mut flat = States::zeros(&fitting, 3);
+        flat.h[0] = Tensor::from_fn([12], |_| 0.0);
+        let others = [States::zeros(&model(3, 2), 3), States::zeros(&model(4, 1), 3), flat];
+        for states in others {
+            let checkpoint = Checkpoint { states: Some(states), ..good.clone() };
+            let error = engine.resume(&checkpoint, options.clone()).expect_err("refused");
+            assert_eq!(error.kind(), ErrorKind::Shape, "{name}: {error}");
+        }
+        let states = Some(States::zeros(&fitting, 3));
+        let checkpoint = Checkpoint { states, ..good };
+        engine.resume(&checkpoint, options.clone()).expect("fits");
     }
 }
 

@@ -13,8 +13,15 @@ pub(super) fn text(
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "shape       B = {batch}, T = {steps}");
+    let is_masked = plan.request.train.is_some_and(|train| train.recurrent_dropout);
     for (index, choice) in plan.choices.iter().enumerate() {
-        let _ = writeln!(text, "layer {index:<5} forward {}", choice.reason);
+        let reason = match is_masked {
+            true => {
+                "one dispatch per time step, which drops states as it reads them (recurrent dropout)"
+            }
+            false => choice.reason.as_str(),
+        };
+        let _ = writeln!(text, "layer {index:<5} forward {reason}");
     }
     let length = u32::try_from(steps).unwrap_or(u32::MAX);
     let shape = RunShape::new(&vec![length; batch]);

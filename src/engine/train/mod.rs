@@ -1,4 +1,5 @@
-//! Training: forward, loss, backpropagation through time and the optimizer's step, in one submit.
+//! Training: forward, loss, backpropagation through time and the optimizer's step, in one submit that only the
+//! watchdog budget cuts.
 
 mod carried;
 mod explain;
@@ -124,7 +125,7 @@ impl Engine {
     /// device with the same options.
     ///
     /// # Errors
-    /// As [`Engine::trainer`]; `Weights` when the moments are those of another network.
+    /// As [`Engine::trainer`]; `Weights` when the moments are those of another network; `Shape` when the states are.
     pub fn resume(&self, checkpoint: &Checkpoint, options: TrainerOptions) -> Result<Trainer> {
         let moments = [&checkpoint.first, &checkpoint.second];
         let mut trainer = self.trainer_with(&checkpoint.model, options, Some(moments))?;
@@ -263,6 +264,9 @@ impl Trainer {
 
     /// Lets the next step start with states of zero.
     pub fn reset_states(&mut self) {
+        let loaded = std::sync::Arc::clone(self.model.inner());
+        // Buffers that are let go of use the device.
+        let _turn = loaded.on_gpu().and_then(|(gpu, _)| gpu.exclusive());
         self.carried = None;
     }
 
@@ -308,6 +312,15 @@ impl Trainer {
     }
 
     fn restore_states(&mut self, states: &States) -> Result<()> {
+        let rows = match states.h.first().map(Tensor::shape) {
+            Some([_, rows, _]) => *rows,
+            other => {
+                return Err(Error::shape(format!(
+                    "states: expected [D, B, width] of h for layer 0, got {other:?}"
+                )));
+            }
+        };
+        states.check_fits(&self.model.inner().model, rows)?;
         let (gpu, _) = on_gpu(self.model.inner())?;
         let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let upload = |tensor: &Tensor| {
@@ -318,7 +331,6 @@ impl Trainer {
         for (h, c) in states.h.iter().zip(&states.c) {
             layers.push((upload(h)?, c.as_ref().map(upload).transpose()?));
         }
-        let rows = states.h.first().map_or(0, |h| h.shape()[1]);
         self.carried = Some(Carried { rows, layers });
         Ok(())
     }
@@ -426,9 +438,14 @@ impl Trainer {
         pollster::block_on(transfers.upload.ready(gpu))?;
         // What does not carry leaves what is carried alone.
         let kept = if carries { None } else { self.carried.take() };
-        let carried = self.carried.take().filter(|c| c.rows == part.rows.len());
-        let carried = match carried {
-            None if carries => Some((Carried::new(gpu, &plan, part.rows.len()), false)),
+        if self.carried.as_ref().is_some_and(|c| c.rows != part.rows.len()) {
+            self.reset_states();
+        }
+        let carried = match self.carried.take() {
+            None if carries => {
+                let new = || Ok(Carried::new(gpu, &plan, part.rows.len()));
+                Some((gpu.scoped("carried states", new)?, false))
+            }
             other => other.map(|carried| (carried, initial.is_none())),
         };
         let hyper = self.options.hyper(self.steps + 1);
@@ -506,6 +523,7 @@ impl Drop for Trainer {
         // Buffers that are let go of use the device.
         let _turn = self.model.inner().on_gpu().and_then(|(gpu, _)| gpu.exclusive());
         self.in_flight.clear();
+        self.carried = None;
     }
 }
 

@@ -144,8 +144,16 @@ impl Builder<'_> {
     /// The sum of `slices` sums of `count` vec4s each, in their order.
     fn sum_parts(&mut self, slices: u32, count: u64, (id, parts): (WeightId, usize)) -> Result<()> {
         let gradient = Slot::Train(TrainBuffer::Gradient(id));
+        let needed = 16 * count * u64::from(slices);
+        let most = self.caps.max_binding.min(self.caps.max_buffer);
+        if needed > most {
+            return Err(Error::limit(format!(
+                "gradients: expected the sums of {slices} parts of a weight in one buffer of {most} bytes, got \
+                 {needed} bytes (fewer hidden units, or fewer time steps a batch)"
+            )));
+        }
         let bytes = &mut self.plan.buffers[parts].bytes;
-        *bytes = (*bytes).max(16 * count * u64::from(slices));
+        *bytes = (*bytes).max(needed);
         let blocks = count.div_ceil(64);
         let grid_x = blocks.min(u64::from(self.caps.max_workgroups)).max(1);
         let block = Sum { count: narrow(count)?, slices, grid_x: narrow(grid_x)? };

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use wgpu_rnn::train::{CrossEntropy, Loss, Optimizer, Schedule};
 use wgpu_rnn::{Cell, TrainerOptions};
 
+use super::checkpoint;
 use crate::args::{parse_cell, parse_positive};
 use crate::data::same_file;
 use crate::device::DeviceArgs;
@@ -347,10 +348,14 @@ impl TrainArgs {
             ("--log", self.log.as_deref()),
             ("--plot", self.plot.as_deref()),
         ];
+        let checkpoint = self.folder().map(checkpoint::file_in);
+        let mut taken: Vec<&Path> =
+            inputs.into_iter().flatten().chain(checkpoint.as_deref()).collect();
         for (option, path) in outputs.iter().filter_map(|(o, p)| Some((*o, (*p)?))) {
-            if inputs.iter().flatten().any(|input| same_file(input, path)) {
+            if taken.iter().any(|other| same_file(other, path)) {
                 return Err(refuse(option, "a file of its own", path));
             }
+            taken.push(path);
         }
         Ok(())
     }

@@ -32,8 +32,14 @@ pub(super) fn measure(train: &Samples, held: &Held, same: bool) -> Vec<Baseline>
     }
     if let Some(model) = Autoregression::fit(train) {
         let from = held.from.max(model.order);
-        let name = format!("linear autoregression on {} rows", model.order);
-        list.push(errors(name, series, from, |row| model.predict(series, row)));
+        let mut name = format!("linear autoregression on {} rows", model.order);
+        if from > held.from.max(1) {
+            // A file of its own has no rows before its first.
+            name += &format!(", from row {} on", from + 1);
+        }
+        if from < series.rows {
+            list.push(errors(name, series, from, |row| model.predict(series, row)));
+        }
     }
     list
 }

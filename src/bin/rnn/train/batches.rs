@@ -145,8 +145,18 @@ impl<'a> Batches<'a> {
     /// from one to the next.
     ///
     /// # Errors
-    /// As [`Batches::make`].
+    /// `Shape` for fewer than 2 rows or characters; as [`Batches::make`].
     pub(super) fn measured(held: &'a Held, form: Form) -> Result<(Vec<Pair>, bool)> {
+        let (count, what) = match &held.samples {
+            Samples::Stream(tokens) => (tokens.len(), "characters"),
+            Samples::Series(series) => (series.rows, "rows"),
+            Samples::Examples(_) => (2, "sequences"),
+        };
+        if count < 2 {
+            return Err(shape_error(format!(
+                "--validate: expected at least 2 {what}, one to predict the other, got {count}"
+            )));
+        }
         match &held.samples {
             Samples::Stream(tokens) => {
                 let rows = form.batch_size.min(tokens.len() - 1);

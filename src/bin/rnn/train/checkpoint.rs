@@ -228,9 +228,14 @@ pub(super) fn prepare(folder: &Path) -> Result<PathBuf> {
     Ok(folder.to_path_buf())
 }
 
+/// Returns where the checkpoint of `folder` lies.
+pub(super) fn file_in(folder: &Path) -> PathBuf {
+    folder.join(FILE)
+}
+
 /// Tells whether `folder` holds a checkpoint.
 pub(super) fn is_in(folder: &Path) -> bool {
-    folder.join(FILE).exists()
+    file_in(folder).exists()
 }
 
 /// Returns what a model file says of a network beside its tensors.

@@ -282,6 +282,10 @@ impl Fit<'_> {
 
     /// Keeps the state, and writes it where there is a folder.
     fn save(&mut self) -> Result<()> {
+        if self.place.batch == 0 {
+            // An epoch starts from zero, and so do its steps when they are taken again.
+            self.trainer.reset_states();
+        }
         self.kept = self.trainer.checkpoint()?;
         self.since.clear();
         self.well = 0;

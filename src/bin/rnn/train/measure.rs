@@ -2,12 +2,15 @@
 //!
 //! Measured with the network as it will be saved, without dropout, on the device that trains it.
 
+use std::ops::Range;
+
 use wgpu_rnn::train::Targets;
-use wgpu_rnn::{Activation, Engine, Model, Result, Tensor};
+use wgpu_rnn::{Activation, Batch, Engine, Model, Result, Tensor};
 
 use super::args::Task;
 use super::batches::{Batches, Form, Pair};
 use super::data::Held;
+use crate::failure::shape_error;
 
 /// What is measured on, as batches.
 #[derive(Debug)]
@@ -46,12 +49,27 @@ impl Probe {
     /// Prepares what is held out.
     ///
     /// # Errors
-    /// `Shape` when it does not make batches.
+    /// `Shape` when it does not make batches, or has nothing to measure on.
     pub(super) fn new(held: &Held, form: Form) -> Result<Self> {
         let (pairs, carries) = Batches::measured(held, form)?;
         // Row t of the targets is row t + 1 of the series.
         let from = held.from.saturating_sub(1);
-        Ok(Self { pairs, carries, from, per_sequence: form.per_sequence })
+        let probe = Self { pairs, carries, from, per_sequence: form.per_sequence };
+        let all =
+            |batch: &Batch| (0..batch.batch_size()).all(|row| probe.rows(batch, row).is_empty());
+        if probe.pairs.iter().all(|(batch, _)| all(batch)) {
+            return Err(shape_error("--validate: expected at least 1 target to measure on, got 0"));
+        }
+        Ok(probe)
+    }
+
+    /// Returns the rows of the output that count, of a sequence.
+    fn rows(&self, batch: &Batch, row: usize) -> Range<usize> {
+        let (first, length) = match (self.per_sequence, batch.length(row)) {
+            (true, length) => (row, length.min(1)),
+            (false, length) => (row * batch.steps(), length),
+        };
+        first + self.from.min(length)..first + length
     }
 
     /// Measures `model`.
@@ -69,11 +87,7 @@ impl Probe {
             };
             states = Some(output.states);
             for row in 0..batch.batch_size() {
-                let (first, length) = match (self.per_sequence, batch.length(row)) {
-                    (true, length) => (row, length.min(1)),
-                    (false, length) => (row * batch.steps(), length),
-                };
-                for at in first + self.from.min(length)..first + length {
+                for at in self.rows(batch, row) {
                     sums.add(output.output.row(at), targets, at);
                 }
             }

@@ -95,6 +95,10 @@ fn learn(
         Some(saved) => engine.resume(&saved.training, options.clone())?,
         None => engine.trainer(start, options.clone())?,
     };
+    if saved.as_ref().is_some_and(|saved| saved.place.batch == 0) {
+        // An epoch starts from zero.
+        trainer.reset_states();
+    }
     let kept = trainer.checkpoint()?;
     let probe = data.held.as_ref().map(|held| Probe::new(held, form)).transpose()?;
     let (place, best) = match saved {

@@ -143,7 +143,7 @@ fn parse(mut archive: Archive) -> Result<Arrays> {
         }
     };
     let lengths = lengths(&mut archive, count, steps)?;
-    let inputs = Inputs::of(&input)?;
+    let inputs = Inputs::of(&input, (steps, &lengths))?;
     let features = inputs.features;
     let mut arrays = Arrays {
         examples: Vec::new(),
@@ -198,13 +198,19 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn of(array: &Array) -> Result<Self> {
+    /// Takes the array, of which only the steps within `lengths` are looked at.
+    fn of(array: &Array, (steps, lengths): (usize, &[usize])) -> Result<Self> {
         let features = array.shape().get(2).copied().unwrap_or(1);
+        let counts = |at: usize| {
+            let row = at / features;
+            row % steps < lengths[row / steps]
+        };
         if array.is_float() || array.shape().len() == 3 {
-            let dense = numbers(array, "input")?;
+            let dense = numbers(array, "input", counts)?;
             return Ok(Self { dense, tokens: None, features });
         }
         let token = |(at, id): (usize, i128)| {
+            let id = if counts(at) { id } else { 0 };
             u32::try_from(id).ok().filter(|id| *id < 1 << 24).ok_or_else(|| {
                 shape_error(format!("input: expected token ids from 0, got {id} at place {at}"))
             })
@@ -226,8 +232,8 @@ impl Inputs {
     }
 }
 
-/// Copies an array of any numbers out as floats.
-fn numbers(array: &Array, name: &str) -> Result<Vec<f32>> {
+/// Copies an array of any numbers out as floats; those at places that count must be finite.
+fn numbers(array: &Array, name: &str, counts: impl Fn(usize) -> bool) -> Result<Vec<f32>> {
     let values = if array.is_float() {
         array.to_tensor().map_err(|e| e.in_context(name))?.into_data()
     } else {
@@ -235,7 +241,7 @@ fn numbers(array: &Array, name: &str) -> Result<Vec<f32>> {
         let values = array.to_whole().into_iter().map(|value| value as f32).collect();
         values
     };
-    match values.iter().position(|value| !value.is_finite()) {
+    match values.iter().enumerate().position(|(at, value)| !value.is_finite() && counts(at)) {
         Some(at) => Err(shape_error(format!(
             "{name}: expected finite numbers to learn from, got {} at place {at} (row-major)",
             values[at]
@@ -273,7 +279,11 @@ fn targets(
         arrays.tasks = vec![Task::Regress];
         let width = if shape.len() == 1 { 1 } else { shape[shape.len() - 1] };
         arrays.width = width;
-        let values = numbers(array, "target")?;
+        let counts = |at: usize| {
+            let row = at / width;
+            arrays.per_sequence || row % steps < lengths[row / steps]
+        };
+        let values = numbers(array, "target", counts)?;
         let cut = |(first, len): (usize, usize)| values[first * width..][..len * width].to_vec();
         return Ok((0..count).map(|n| Target::Values(cut(rows(n)))).collect());
     }
