@@ -271,6 +271,19 @@ fn numbers_that_are_no_longer_finite_stop_the_run() {
     // The checkpoint is whole: going on from it comes to the same end.
     let again = train(&folder, &format!("{line} --resume kept")).expect("an adapter");
     assert_eq!(error(&again), message);
+
+    // In the second epoch of a text, whose states start anew there: taken again from the end of the first
+    // epoch, the steps come to the same numbers as from the state right before.
+    let late = "--data x.txt -o m.safetensors --cell rnn-relu --hidden 8 --batch-size 4 --seq-len 32 \
+                --optimizer sgd --lr 1 --clip-norm 0 --epochs 3 --schedule step --step-size 9 --gamma 30";
+    let from_epoch = error(&train(&folder, late).expect("an adapter"));
+    let from_step = format!("{late} --checkpoint other --checkpoint-every 1");
+    let from_step = error(&train(&folder, &from_step).expect("an adapter"));
+    let fault = |message: &str| message.split(" (").next().expect("a part").to_owned();
+    assert_eq!(fault(&from_epoch), fault(&from_step));
+    let step = from_epoch.split(" in step ").nth(1).expect("a step");
+    let step: u64 = step.split(' ').next().expect("a word").parse().expect("a number");
+    assert!(step > 8, "{from_epoch}");
 }
 
 #[test]

@@ -57,7 +57,13 @@ impl Replay<'_> {
             let loss = progress.loss;
             return Ok(match first_fault(&gradients.parameters, true) {
                 Some((name, value)) => {
-                    let what = format!("{value} in that of {name}, the loss being {loss}");
+                    let what = format!("{value} in that of {name}, the loss being {loss:?}");
+                    self.fault("gradients", &what, *step)
+                }
+                None if loss.is_finite() => {
+                    let norm = progress.gradient_norm;
+                    let what =
+                        format!("a norm of {norm} over all of them, the loss being {loss:?}");
                     self.fault("gradients", &what, *step)
                 }
                 None => self.fault("losses", &loss.to_string(), *step),
