@@ -8,7 +8,7 @@
 // of all. The lists of a workgroup's lanes are joined two by two at the end.
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
 // The rows, and their order, follow MODE 1 to 3 (lib/gemm). Grid: y over tiles of WG_Y·ROWS rows.
-// Needs: lib/{activation,gemm,head,index,rowsN}. Host: src/kernel/table.rs, src/plan/head.rs.
+// Needs: lib/{activation,gemm,head,index,order,rowsN}. Host: src/kernel/table.rs, src/plan/head.rs.
 // Rust twin: src/reference/mod.rs (top).
 
 @group(0) @binding(0) var<uniform> gemm: Gemm;
@@ -26,25 +26,12 @@ override KIND: u32 = 0u;
 override STORED: bool = false;
 
 const GATHER: bool = false;
-const NAN_KEY: u32 = 0xffffffffu;
 const NO_INDEX: u32 = 0xffffffffu;
 
 // What the upper half of the lanes hands to the lower: [WG_Y, WG_X/2, ROWS], and K pairs for each.
 // PARTS and ITEMS are constants in the text: naga 30 loses its way among two arrays with overrides.
 var<workgroup> parts: array<vec2f, PARTS>;
 var<workgroup> items: array<vec2u, ITEMS>;
-
-fn key_of(v: f32) -> u32 {
-    let bits = bitcast<u32>(v);
-    let is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    let plain = select(bits, 0u, bits == 0x80000000u); // −0 is 0
-    let key = select(plain | 0x80000000u, ~plain, plain >> 31u == 1u);
-    return select(key, NAN_KEY, is_nan);
-}
-
-fn value_of(key: u32) -> f32 {
-    return bitcast<f32>(select(~key, key & 0x7fffffffu, key >> 31u == 1u));
-}
 
 //@ for r in ROWS
 var<private> sum_${r}: vec2f = vec2f(LOWEST, 0.0);

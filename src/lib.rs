@@ -63,13 +63,13 @@ pub mod reference;
 mod tensor;
 pub mod train;
 
-pub use batch::{Batch, Layout, Output, RunOptions, States, Top, ZeroLength, bucket};
+pub use batch::{Batch, Layout, Output, RunOptions, Sampling, States, Top, ZeroLength, bucket};
 pub use cell::{Cell, CellFunction, CellOptions};
 pub use engine::{
     AdapterReport, Checkpoint, Constants, ConstantsSource, CooperativeMatrix, Counters,
-    DeviceChoice, Engine, EngineInfo, EngineOptions, Gradients, GridPersistent, LoadedModel,
-    PipelineCache, Precision, Progress, Session, SessionOptions, Strategy, Stream, StreamOptions,
-    Trainer, TrainerOptions, Tuning,
+    DeviceChoice, Engine, EngineInfo, EngineOptions, Generator, Gradients, GridPersistent,
+    LoadedModel, PipelineCache, Precision, Progress, Session, SessionOptions, Strategy, Stream,
+    StreamOptions, Trainer, TrainerOptions, Tuning,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use formats::{LoadOptions, onnx};

@@ -6,7 +6,7 @@ use wgpu_rnn::cell::Cell;
 use wgpu_rnn::kernel::train::Stage;
 use wgpu_rnn::kernel::uniforms::{
     Activate, Back, Block, Calibrate, Canary, Clear, CopyRows, Dropout, Gemm, GridCanary,
-    LossShape, Norm, NormRows, Optimize, Recur, Squares, Step, Sum, SumLoss,
+    LossShape, Norm, NormRows, Optimize, Recur, Sample, Squares, Step, Sum, SumLoss,
 };
 use wgpu_rnn::kernel::{Access, Kernel, Precision, RowTile, Rules, Variant, cell_wgsl};
 use wgpu_rnn::wgpu::naga;
@@ -193,6 +193,7 @@ fn uniform_blocks_equal_their_rust_structs() {
                 ("squares", Access::Uniform) => check_block::<Squares>(kernel, binding),
                 ("optimize", Access::Uniform) => check_block::<Optimize>(kernel, binding),
                 ("clear", Access::Uniform) => check_block::<Clear>(kernel, binding),
+                ("sample", Access::Uniform) => check_block::<Sample>(kernel, binding),
                 ("grid", Access::Uniform) => check_block::<GridCanary>(kernel, binding),
                 ("calibrate", Access::Uniform) => check_block::<Calibrate>(kernel, binding),
                 ("step", Access::StepUniform) => check_block::<Step>(kernel, binding),

@@ -2,15 +2,19 @@
 //!
 //! Takes what callers have (batch-first or time-major arrays, lists of sequences of different
 //! lengths), checks it, and gives the engine one view: row `b`, time step `t`. `states` holds initial
-//! and final states, `output` the results and options of a run, `top` the largest values of its rows; [`bucket`] groups sequences of similar
+//! and final states, `output` the results and options of a run, `top` the largest values of its rows,
+//! `sampling` how tokens are drawn from them; [`bucket`] groups sequences of similar
 //! length so that little padding is computed.
 
 mod output;
+mod sampling;
 mod states;
 mod top;
 
 pub(crate) use output::empty_output;
 pub use output::{Output, RunOptions, ZeroLength};
+pub use sampling::Sampling;
+pub(crate) use sampling::gives_probabilities;
 pub use states::States;
 pub use top::Top;
 pub(crate) use top::{check_top, empty_top, output_shape};

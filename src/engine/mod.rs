@@ -7,6 +7,7 @@
 mod autotune;
 mod calibrate;
 mod explain;
+mod generate;
 mod loaded;
 mod part;
 mod results;
@@ -22,6 +23,7 @@ pub use crate::gpu::{
 pub use crate::kernel::Precision;
 pub use crate::plan::{Constants, ConstantsSource, Strategy};
 pub use autotune::Tuning;
+pub use generate::Generator;
 pub use loaded::LoadedModel;
 pub use session::{Session, SessionOptions};
 pub use stream::{Stream, StreamOptions};

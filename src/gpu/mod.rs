@@ -31,6 +31,7 @@ pub use kept::PipelineCache;
 pub use options::{AdapterReport, CooperativeMatrix, DeviceChoice, EngineOptions, GridPersistent};
 
 pub(crate) use encode::{Recording, encode};
+pub(crate) use pipelines::Pipeline;
 pub(crate) use readback::{Readback, Staging, Wait, poll, read_back};
 pub(crate) use stamps::{STAMP_BYTES, Span};
 pub(crate) use weights::Weights;

@@ -121,6 +121,8 @@ pub enum Kernel {
     Head,
     /// The largest values of the output layer's rows.
     Top,
+    /// A token drawn from a row of scores.
+    Sample,
     /// Tight rows to padded rows and back.
     CopyRows,
     /// Zeros in a buffer.
@@ -137,7 +139,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// Every kernel, for tests that walk the table.
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 58] = [
         Self::Gemm,
         Self::OneHot,
         Self::RecurStep,
@@ -161,6 +163,7 @@ impl Kernel {
         Self::Activate,
         Self::Head,
         Self::Top,
+        Self::Sample,
         Self::CopyRows,
         Self::Clear,
         Self::LoopCanary,
@@ -225,6 +228,7 @@ impl Kernel {
             Self::Activate => table::ACTIVATE,
             Self::Head => table::HEAD,
             Self::Top => table::TOP,
+            Self::Sample => table::SAMPLE,
             Self::CopyRows => table::COPY_ROWS,
             Self::Clear => table::CLEAR,
             Self::LoopCanary => table::LOOP_CANARY,

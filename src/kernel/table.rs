@@ -12,6 +12,8 @@ const GEMM_ROWS: &str = include_str!("../../shaders/lib/gemm.wgsl");
 const ADVANCE: &str = include_str!("../../shaders/lib/advance.wgsl");
 const SLICES: &str = include_str!("../../shaders/lib/slices.wgsl");
 pub(super) const OWN: &str = include_str!("../../shaders/lib/own.wgsl");
+const ORDER: &str = include_str!("../../shaders/lib/order.wgsl");
+pub(super) const RANDOM: &str = include_str!("../../shaders/lib/random.wgsl");
 const INDEX: &str = include_str!("../../shaders/lib/index.wgsl");
 const RECUR: &str = include_str!("../../shaders/lib/recur.wgsl");
 const RESET_BEFORE: &str = include_str!("../../shaders/recur_reset_before.wgsl");
@@ -366,6 +368,7 @@ pub(super) const TOP: KernelSpec = KernelSpec {
         ("tokens", Read),
         ("top", ReadWrite),
     ],
+    libs: &[ACTIVATION, INDEX, GEMM_ROWS, HEAD_ROWS, ORDER],
     overrides: &["WG_X", "WG_Y", "MODE", "KIND", "STORED"],
     consts: &[("COUNT", 1), ("PARTS", 256), ("ITEMS", 256)],
     ..HEAD
@@ -407,6 +410,15 @@ pub(super) const CLEAR: KernelSpec = KernelSpec {
     name: "clear",
     wgsl: include_str!("../../shaders/clear.wgsl"),
     bindings: &[("clear", Uniform), ("words", ReadWrite)],
+    ..LOOP_CANARY
+};
+
+pub(super) const SAMPLE: KernelSpec = KernelSpec {
+    name: "sample",
+    wgsl: include_str!("../../shaders/sample.wgsl"),
+    libs: &[ACTIVATION, ORDER, RANDOM],
+    bindings: &[("sample", Uniform), ("values", Read), ("token", ReadWrite), ("drawn", ReadWrite)],
+    consts: &[("LANES", 16)],
     ..LOOP_CANARY
 };
 

@@ -1,5 +1,6 @@
 //! The rows of the kernel table that training adds: losses, backpropagation, sums, optimizers.
 
+use super::table::RANDOM;
 use super::{Access, KernelSpec, Rules};
 
 use Access::{Read, ReadWrite, StepUniform, Uniform};
@@ -9,7 +10,6 @@ const BACK: &str = include_str!("../../shaders/lib/back.wgsl");
 const INDEX: &str = include_str!("../../shaders/lib/index.wgsl");
 const RECUR: &str = include_str!("../../shaders/lib/recur.wgsl");
 const MASK: &str = include_str!("../../shaders/lib/mask.wgsl");
-const RANDOM: &str = include_str!("../../shaders/lib/random.wgsl");
 
 /// A kernel of training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

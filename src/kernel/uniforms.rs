@@ -245,6 +245,28 @@ block!(
 );
 
 block!(
+    /// Block of `sample.wgsl`.
+    Sample {
+        /// O.
+        count,
+        /// 1 where values are probabilities.
+        is_probability,
+        /// K.
+        top_k,
+        /// Bits of P.
+        top_p,
+        /// Bits of T.
+        temperature,
+        /// Lower half of the seed.
+        seed_low,
+        /// Upper half of the seed.
+        seed_high,
+        /// Number of the first token of a submit.
+        first,
+    }
+);
+
+block!(
     /// Block of `grid_canary.wgsl`.
     GridCanary {
         /// Workgroups of the dispatch.

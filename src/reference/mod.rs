@@ -18,9 +18,11 @@
 
 mod backward;
 mod loss;
+mod sample;
 
 pub use backward::{Gradients, gradients, gradients_with};
 pub use loss::loss;
+pub use sample::sample;
 
 use crate::batch::{
     Batch, Layout, RunOptions, Top, ZeroLength, check_top, empty_top, output_shape,

@@ -10,8 +10,6 @@ pub(crate) enum Purpose {
     Split,
     /// The order of the examples of an epoch.
     Epoch(u64),
-    /// The tokens of a generated text.
-    Text,
 }
 
 /// A stream of random numbers.
@@ -24,18 +22,9 @@ impl Random {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(match purpose {
             Purpose::Split => 1,
-            Purpose::Text => 2,
             Purpose::Epoch(epoch) => epoch.saturating_add(16),
         });
         Self(rng)
-    }
-
-    /// Draws a number from 0 to below 1, of 53 bits.
-    pub(crate) fn unit(&mut self) -> f64 {
-        let bits = self.0.next_u64() >> 11;
-        #[expect(clippy::cast_precision_loss, reason = "53 bits fit f64 exactly")]
-        let unit = bits as f64 / (1u64 << 53) as f64;
-        unit
     }
 
     /// Draws a whole number below `bound`, which is at least 1.
@@ -67,7 +56,7 @@ mod tests {
         assert_eq!(draw(1, Purpose::Epoch(3)), draw(1, Purpose::Epoch(3)));
         assert_ne!(draw(1, Purpose::Epoch(3)), draw(1, Purpose::Epoch(4)));
         assert_ne!(draw(1, Purpose::Epoch(3)), draw(2, Purpose::Epoch(3)));
-        assert_ne!(draw(1, Purpose::Split), draw(1, Purpose::Text));
+        assert_ne!(draw(1, Purpose::Split), draw(1, Purpose::Epoch(0)));
     }
 
     #[test]

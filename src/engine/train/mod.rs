@@ -327,10 +327,10 @@ impl Trainer {
             let packed = pack::state_rows(tensor, Precision::F32);
             gpu.buffer_with("carried states", bytemuck::cast_slice(&packed), usage)
         };
-        let mut layers = Vec::new();
-        for (h, c) in states.h.iter().zip(&states.c) {
-            layers.push((upload(h)?, c.as_ref().map(upload).transpose()?));
-        }
+        let layers = gpu.scoped("carried states", || {
+            let layers = states.h.iter().zip(&states.c);
+            layers.map(|(h, c)| Ok((upload(h)?, c.as_ref().map(upload).transpose()?))).collect()
+        })?;
         self.carried = Some(Carried { rows, layers });
         Ok(())
     }

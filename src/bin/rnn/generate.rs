@@ -1,28 +1,27 @@
 //! `rnn generate`: a text token by token, each drawn from what the network gives after those before it.
 //!
-//! `sample` draws; here the network runs, its states carried from step to step.
-
-mod sample;
+//! [`wgpu_rnn::Generator`] draws; here texts become tokens, and tokens texts.
 
 use clap::Args;
 use serde_json::json;
 use wgpu_rnn::model::{Unit, Vocabulary};
-use wgpu_rnn::{Batch, Layout, LoadedModel, Model, RunOptions, States, Strategy, Top};
+use wgpu_rnn::{Generator, Model, Sampling, Strategy};
 
-use self::sample::Sampler;
 use crate::args::{ModelArgs, parse_positive};
 use crate::data::read::text::vocabulary as wanted;
 use crate::device::DeviceArgs;
 use crate::failure::{Failure, Result};
 use crate::print;
-use crate::random::{Purpose, Random};
 use crate::report::{Reporter, count};
 use crate::run::is_forward;
 
+/// Tokens that are drawn before they are shown: one submit, one readback.
+const AT_ONCE: usize = 8;
+
 /// Go on with a text, token by token.
 ///
-/// The network needs a vocabulary and as many outputs; the same seed on the same device gives the same
-/// text.
+/// The network needs a vocabulary and as many outputs; tokens are drawn on the device. The same seed on the
+/// same device gives the same text.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Of the probabilities of the next token the K largest are kept (--top-k), then the fewest that \
@@ -49,15 +48,15 @@ pub(crate) struct GenerateArgs {
     /// What scores are divided by: below 1 likely tokens become likelier; 0 takes the likeliest
     #[arg(long, value_name = "X", default_value = "1", value_parser = parse_temperature,
         allow_negative_numbers = true)]
-    temperature: f64,
+    temperature: f32,
 
-    /// Draw from the K likeliest tokens [default: all]; up to 16 no whole row is read back
+    /// Draw from the K likeliest tokens [default: all]
     #[arg(long, value_name = "K", value_parser = parse_positive)]
     top_k: Option<usize>,
 
     /// Draw from the fewest likeliest tokens whose probabilities reach P together
     #[arg(long, value_name = "P", value_parser = parse_part, allow_negative_numbers = true)]
-    top_p: Option<f64>,
+    top_p: Option<f32>,
 
     /// Starts the drawing
     #[arg(long, value_name = "N", default_value = "0")]
@@ -75,13 +74,13 @@ pub(crate) struct GenerateArgs {
     quiet: bool,
 }
 
-fn parse_temperature(text: &str) -> Result<f64, String> {
-    let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
+fn parse_temperature(text: &str) -> Result<f32, String> {
+    let value = text.parse::<f32>().ok().filter(|value| value.is_finite() && *value >= 0.0);
     value.ok_or_else(|| "expected a number of at least 0".to_owned())
 }
 
-fn parse_part(text: &str) -> Result<f64, String> {
-    let value = text.parse::<f64>().ok().filter(|value| *value > 0.0 && *value <= 1.0);
+fn parse_part(text: &str) -> Result<f32, String> {
+    let value = text.parse::<f32>().ok().filter(|value| *value > 0.0 && *value <= 1.0);
     value.ok_or_else(|| "expected a number above 0 and up to 1".to_owned())
 }
 
@@ -99,17 +98,17 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
     }
     let engine = args.device.open(Strategy::Auto, &reporter)?;
     let loaded = engine.load(&model)?;
-    let mut sampler = Sampler {
-        form: sample::Form::of(&model),
+    let mut generator = loaded.generator(Sampling {
         temperature: args.temperature,
         top_k: args.top_k,
         top_p: args.top_p.unwrap_or(1.0),
-        random: Random::new(args.seed, Purpose::Text),
-    };
+        seed: args.seed,
+    })?;
     let mut writer = Writer { vocabulary, streams: !args.json, text: String::new() };
     writer.add(&args.prompt)?;
     reporter.start(None);
-    let tokens = generate(args, &loaded, &prompt, &mut sampler, &mut writer)?;
+    generator.prompt(&prompt)?;
+    let tokens = generate(args.length, &mut generator, &mut writer)?;
     let elapsed = reporter.stop();
     if args.json {
         let text = &writer.text[args.prompt.len()..];
@@ -152,47 +151,16 @@ fn check(model: &Model) -> Result<&Vocabulary> {
     Ok(vocabulary)
 }
 
-fn generate(
-    args: &GenerateArgs,
-    loaded: &LoadedModel,
-    prompt: &[u32],
-    sampler: &mut Sampler,
-    writer: &mut Writer<'_>,
-) -> Result<Vec<u32>> {
-    let model = loaded.model();
-    // The order of the largest values is that of the scores, which no temperature changes.
-    let few = if args.temperature == 0.0 { Some(1) } else { args.top_k };
-    let top = few.map(|k| k.min(model.output_size())).filter(|k| *k <= Top::MOST);
-    let top = top.filter(|_| model.head().is_some());
-    let mut states = States::zeros(model, 1);
-    // All of the prompt but its last token only leads to the states.
-    let (last, before) = prompt.split_last().unwrap_or((&0, &[]));
-    if !before.is_empty() {
-        let options = RunOptions { output: false, ..RunOptions::default() };
-        states = loaded.run_blocking_with(&one_row(before, states)?, &options)?.states;
-    }
-    let options = RunOptions { top, ..RunOptions::default() };
-    let (mut token, mut tokens) = (*last, Vec::new());
-    while tokens.len() < args.length {
-        let output = loaded.run_blocking_with(&one_row(&[token], states)?, &options)?;
-        states = output.states;
-        token = match &output.top {
-            Some(top) => sampler.draw(top.indices.data(), top.values.data())?,
-            None => {
-                let row = output.output.data();
-                let all: Vec<u32> = (0u32..).take(row.len()).collect();
-                sampler.draw(&all, row)?
-            }
-        };
-        tokens.push(token);
-        writer.token(token)?;
+fn generate(length: usize, generator: &mut Generator, writer: &mut Writer<'_>) -> Result<Vec<u32>> {
+    let mut tokens = Vec::with_capacity(length.min(1 << 16));
+    while tokens.len() < length {
+        let part = if writer.streams { AT_ONCE } else { usize::MAX };
+        for token in generator.generate(part.min(length - tokens.len()))? {
+            tokens.push(token);
+            writer.token(token)?;
+        }
     }
     Ok(tokens)
-}
-
-fn one_row(tokens: &[u32], states: States) -> wgpu_rnn::Result<Batch> {
-    let batch = Batch::tokens(tokens, 1, tokens.len(), Layout::BatchFirst)?;
-    Ok(batch.with_initial(states))
 }
 
 /// What is written, at once or at the end.
