@@ -156,7 +156,8 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     choice = first_of(lane, choice);
 
     if (lane == 0u) {
-        var chosen = select(choice.y, top.y, sample.temperature == 0u);
+        // None where P is so small that it is 0 here.
+        var chosen = select(choice.y, top.y, sample.temperature == 0u || choice.y == NO_PLACE);
         if (top.x == NAN_KEY) {
             chosen = NO_TOKEN;
         }

@@ -49,6 +49,8 @@ fn samplings() -> Vec<Sampling> {
         Sampling { top_p: 0.5, ..plain },
         Sampling { top_k: Some(20), top_p: 0.8, temperature: 1.5, ..plain },
         Sampling { top_k: Some(100_000), top_p: 1e-6, ..plain },
+        Sampling { top_p: f32::from_bits(1), ..plain },
+        Sampling { temperature: f32::from_bits(1), ..plain },
     ]
 }
 
