@@ -4,7 +4,7 @@
 //   3 sigmoid      4 tanh      5 ReLU
 //
 // The padding columns of a row stay out of max and sum. Grid: x · y over rows (split because one
-// axis is limited). Needs: lib/activation. Host: src/kernel/table.rs, src/plan/mod.rs.
+// axis is limited). Needs: lib/{activation,combine}. Host: src/kernel/table.rs, src/plan/mod.rs.
 // Rust twin: src/reference/mod.rs (activate).
 
 struct Activate {
@@ -20,25 +20,6 @@ struct Activate {
 override KIND: u32 = 0u;
 
 const LANES: u32 = 64u;
-
-var<workgroup> lane_values: array<f32, LANES>;
-
-// The lanes' values combined: the maximum, or the sum. Every lane gets the result.
-fn combine(lane: u32, value: f32, is_max: bool) -> f32 {
-    lane_values[lane] = value;
-    workgroupBarrier();
-    for (var stride = LANES / 2u; stride > 0u; stride /= 2u) {
-        if (lane < stride) {
-            let a = lane_values[lane];
-            let b = lane_values[lane + stride];
-            lane_values[lane] = select(a + b, max(a, b), is_max);
-        }
-        workgroupBarrier();
-    }
-    let result = lane_values[0];
-    workgroupBarrier();
-    return result;
-}
 
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u) {

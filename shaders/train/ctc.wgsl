@@ -8,7 +8,7 @@
 // α and β are kept as logarithms, shifted at every step so that the largest is 0: γ needs no common scale, so
 // that long sequences lose no digits. An impossible alignment has an infinite loss and gradients that are no
 // numbers. Each loss is divided by the number of labels (at least 1) and scaled by scales[0].
-// Grid: x over sequences. Needs: lib/activation. Host: src/kernel/train.rs, src/plan/train/loss.rs.
+// Grid: x over sequences. Needs: lib/{activation,combine}. Host: src/kernel/train.rs, src/plan/train/loss.rs.
 // Rust twin: src/reference/loss.rs.
 
 struct LossShape {
@@ -34,25 +34,6 @@ struct LossShape {
 const LANES: u32 = 64u;
 // What stands for the logarithm of 0.
 const LOW: f32 = -1e30;
-
-var<workgroup> lane_values: array<f32, LANES>;
-
-// The lanes' values combined: the maximum, or the sum. Every lane gets the result.
-fn combine(lane: u32, value: f32, is_max: bool) -> f32 {
-    lane_values[lane] = value;
-    workgroupBarrier();
-    for (var stride = LANES / 2u; stride > 0u; stride /= 2u) {
-        if (lane < stride) {
-            let a = lane_values[lane];
-            let b = lane_values[lane + stride];
-            lane_values[lane] = select(a + b, max(a, b), is_max);
-        }
-        workgroupBarrier();
-    }
-    let result = lane_values[0];
-    workgroupBarrier();
-    return result;
-}
 
 fn log_add(a: f32, b: f32) -> f32 {
     let most = max(a, b);

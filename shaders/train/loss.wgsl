@@ -6,7 +6,7 @@
 //
 // All are scaled by scales[0], one over what PyTorch's mean divides by. Rows beyond a sequence's end, and rows of
 // an ignored class, count nothing. KIND names the loss, ACTIVATION the function g of losses 2 to 4.
-// Grid: x · y over rows. Needs: lib/{activation}. Host: src/kernel/train.rs, src/plan/train/loss.rs.
+// Grid: x · y over rows. Needs: lib/{activation,combine}. Host: src/kernel/train.rs, src/plan/train/loss.rs.
 // Rust twin: src/reference/loss.rs.
 
 struct LossShape {
@@ -35,25 +35,6 @@ override WEIGHTED: bool = false;
 const LANES: u32 = 64u;
 // No class: the row is ignored; no column: padding.
 const NONE: u32 = 0xffffffffu;
-
-var<workgroup> lane_values: array<f32, LANES>;
-
-// The lanes' values combined: the maximum, or the sum. Every lane gets the result.
-fn combine(lane: u32, value: f32, is_max: bool) -> f32 {
-    lane_values[lane] = value;
-    workgroupBarrier();
-    for (var stride = LANES / 2u; stride > 0u; stride /= 2u) {
-        if (lane < stride) {
-            let a = lane_values[lane];
-            let b = lane_values[lane + stride];
-            lane_values[lane] = select(a + b, max(a, b), is_max);
-        }
-        workgroupBarrier();
-    }
-    let result = lane_values[0];
-    workgroupBarrier();
-    return result;
-}
 
 // The column that stands at a place of a row, or NONE in the padding.
 fn column_at(place: u32) -> u32 {

@@ -5,7 +5,7 @@
 // Rows are cut into slices whose sums `sum_parts` adds in their order, so that two runs give the same bits.
 // The block's `first` is that of the slice 0 among all parts. An invocation owns 8 inputs × 8 columns. The result lies as the weight does on the device.
 // Grid: x over groups of 8 columns, y over groups of 8 inputs, z over directions × slices.
-// Needs: lib/{back,index}. Host: src/kernel/train.rs, src/plan/train/sums.rs.
+// Needs: lib/{back,index,outer}. Host: src/kernel/train.rs, src/plan/train/sums.rs.
 
 @group(0) @binding(0) var<uniform> back: Back;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;                   // [rows, K/4]
@@ -17,20 +17,6 @@
 override MODE: u32 = 0u;
 // Rows of `a` are those that tokens choose.
 override GATHER: bool = false;
-
-// Columns of the result are inputs.
-fn outer(inputs: vec4f, gradients: vec4f) -> mat4x4f {
-    return mat4x4f(inputs.x * gradients, inputs.y * gradients, inputs.z * gradients, inputs.w * gradients);
-}
-
-fn store(sums: mat4x4f, slice: u32, z: u32, k4: u32, n4: u32) {
-    if (k4 >= back.inner4 || n4 >= back.columns4) {
-        return;
-    }
-    for (var j = 0u; j < 4u; j++) {
-        parts[(((back.first + slice) * back.directions + z) * back.inner4 * 4u + 4u * k4 + j) * back.columns4 + n4] = sums[j];
-    }
-}
 
 @compute @workgroup_size(8, 8, 1)
 fn main(@builtin(global_invocation_id) id: vec3u) {

@@ -1,7 +1,7 @@
 //! Tokens drawn one after the other, each the input of the next step, on the device.
 //!
 //! A [`Session`] of one sequence and one step runs the network; `shaders/sample.wgsl` draws from its output and
-//! writes the next input. Any number of tokens is one submit and one readback of their numbers. The CPU path runs
+//! writes the next input. Up to 64 tokens are one submit and one readback of their numbers. The CPU path runs
 //! step by step and draws with the kernel's twin, `reference::sample`.
 
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{Gpu, Pipeline, Wait, count, read_back};
 use crate::kernel::uniforms::Sample;
 use crate::kernel::{Kernel, Variant};
-use crate::model::Direction;
 use crate::plan::Strategy;
 use crate::reference;
 
@@ -84,8 +83,7 @@ impl LoadedModel {
         let loaded = Arc::clone(self.inner());
         let tokens = loaded.network.input.vocab();
         let outputs = self.model().output_size();
-        let is_forward =
-            self.model().layers().iter().all(|layer| layer.spec().direction == Direction::Forward);
+        let is_forward = self.model().is_forward();
         if tokens != Some(outputs) || self.model().is_per_sequence() || !is_forward {
             return Err(Error::unsupported(format!(
                 "generator: expected a network that reads tokens forward and gives a score for each at every \
@@ -139,7 +137,7 @@ impl Generator {
     /// `Shape` without a prompt; `Weights` when an output is NaN (the tokens before it are lost); `Device` when
     /// the device fails.
     pub fn generate(&mut self, count: usize) -> Result<Vec<u32>> {
-        let mut tokens = Vec::with_capacity(count);
+        let mut tokens = Vec::new();
         while tokens.len() < count {
             let some = (count - tokens.len()).min(MOST);
             let drawn = match &mut self.place {
@@ -152,7 +150,8 @@ impl Generator {
                     let form = gives_probabilities(self.model.model());
                     let drawn = reference::sample(&self.sampling, scores, form, self.drawn);
                     *states = output.states;
-                    *token = drawn;
+                    // After a NaN the states hold it, and so does what follows.
+                    *token = drawn.or(*token);
                     vec![drawn.unwrap_or(NO_TOKEN)]
                 }
             };

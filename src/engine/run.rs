@@ -14,7 +14,6 @@ use crate::batch::{
 };
 use crate::error::{ErrorKind, Result};
 use crate::gpu::{Gpu, Span, Wait};
-use crate::model::Direction;
 use crate::plan::{Plan, PlanRequest, steps_capacity};
 
 /// Rows and time steps that one run of a plan takes.
@@ -246,11 +245,9 @@ fn cut(
             Err(error) if error.kind() == ErrorKind::Limit => error,
             Err(error) => return Err(error),
         };
-        let forward_only =
-            loaded.network.layers.iter().all(|layer| layer.direction == Direction::Forward);
         if cut.rows > 1 {
             cut.rows = cut.rows.div_ceil(2);
-        } else if cut.steps > 1 && forward_only {
+        } else if cut.steps > 1 && loaded.model.is_forward() {
             cut.steps = cut.steps.div_ceil(2);
         } else {
             return Err(error.in_context(gpu.place()));

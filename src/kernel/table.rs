@@ -5,6 +5,7 @@ use super::{Access, KernelSpec, Rules};
 use Access::{Read, ReadWrite, StepUniform, Uniform};
 
 const ACTIVATION: &str = include_str!("../../shaders/lib/activation.wgsl");
+pub(super) const COMBINE: &str = include_str!("../../shaders/lib/combine.wgsl");
 const HIDDEN: &str = include_str!("../../shaders/lib/hidden.wgsl");
 const NORM: &str = include_str!("../../shaders/lib/norm.wgsl");
 const HEAD_ROWS: &str = include_str!("../../shaders/lib/head.wgsl");
@@ -336,7 +337,7 @@ pub(super) const ACTIVATE: KernelSpec = KernelSpec {
     name: "activate",
     entry: "main",
     wgsl: include_str!("../../shaders/activate.wgsl"),
-    libs: &[ACTIVATION],
+    libs: &[ACTIVATION, COMBINE],
     takes_cell: false,
     takes_rows: false,
     shuffles: false,

@@ -1,11 +1,12 @@
 //! The rows of the kernel table that training adds: losses, backpropagation, sums, optimizers.
 
-use super::table::RANDOM;
+use super::table::{COMBINE, RANDOM};
 use super::{Access, KernelSpec, Rules};
 
 use Access::{Read, ReadWrite, StepUniform, Uniform};
 
 const ACTIVATION: &str = include_str!("../../shaders/lib/activation.wgsl");
+const OUTER: &str = include_str!("../../shaders/lib/outer.wgsl");
 const BACK: &str = include_str!("../../shaders/lib/back.wgsl");
 const INDEX: &str = include_str!("../../shaders/lib/index.wgsl");
 const RECUR: &str = include_str!("../../shaders/lib/recur.wgsl");
@@ -139,7 +140,7 @@ const PLAIN: KernelSpec = KernelSpec {
 const LOSS: KernelSpec = KernelSpec {
     name: "train/loss",
     wgsl: include_str!("../../shaders/train/loss.wgsl"),
-    libs: &[ACTIVATION],
+    libs: &[ACTIVATION, COMBINE],
     bindings: &[
         ("shape", Uniform),
         ("values", Read),
@@ -220,7 +221,7 @@ const BACK_STEP: KernelSpec = KernelSpec {
 const WEIGHT_GRAD: KernelSpec = KernelSpec {
     name: "train/weight_grad",
     wgsl: include_str!("../../shaders/train/weight_grad.wgsl"),
-    libs: &[BACK, INDEX],
+    libs: &[BACK, INDEX, OUTER],
     bindings: &[
         ("back", Uniform),
         ("a", Read),
@@ -244,6 +245,7 @@ const WEIGHT_GRAD_TILE: KernelSpec = KernelSpec {
 const COLUMN_SUMS: KernelSpec = KernelSpec {
     name: "train/column_sums",
     wgsl: include_str!("../../shaders/train/column_sums.wgsl"),
+    libs: &[BACK, INDEX],
     bindings: &[("back", Uniform), ("d", Read), ("lengths", Read), ("parts", ReadWrite)],
     overrides: &["MODE"],
     ..WEIGHT_GRAD
@@ -259,6 +261,7 @@ const SUM_PARTS: KernelSpec = KernelSpec {
 const INPUT_GRAD: KernelSpec = KernelSpec {
     name: "train/input_grad",
     wgsl: include_str!("../../shaders/train/input_grad.wgsl"),
+    libs: &[BACK, INDEX],
     bindings: &[
         ("back", Uniform),
         ("d", Read),
@@ -273,6 +276,7 @@ const INPUT_GRAD: KernelSpec = KernelSpec {
 const TOKEN_GRAD: KernelSpec = KernelSpec {
     name: "train/token_grad",
     wgsl: include_str!("../../shaders/train/token_grad.wgsl"),
+    libs: &[BACK, INDEX],
     bindings: &[
         ("back", Uniform),
         ("d", Read),
@@ -301,6 +305,7 @@ const NORM: KernelSpec = KernelSpec {
 const PEEPHOLE_GRAD: KernelSpec = KernelSpec {
     name: "train/peephole_grad",
     wgsl: include_str!("../../shaders/train/peephole_grad.wgsl"),
+    libs: &[BACK, INDEX],
     bindings: &[
         ("back", Uniform),
         ("d", Read),

@@ -162,6 +162,11 @@ impl Model {
         self.head.as_ref().is_some_and(|head| head.steps.is_per_sequence())
     }
 
+    /// Tells whether a sequence can be computed piece by piece: no layer needs its end first.
+    pub fn is_forward(&self) -> bool {
+        self.layers.iter().all(|layer| layer.spec().direction == Direction::Forward)
+    }
+
     /// Counts the trainable numbers.
     pub fn parameter_count(&self) -> usize {
         self.tensors().iter().map(|tensor| tensor.values.len()).sum()

@@ -13,7 +13,6 @@ use crate::device::DeviceArgs;
 use crate::failure::{Failure, Result};
 use crate::print;
 use crate::report::{Reporter, count};
-use crate::run::is_forward;
 
 /// Tokens that are drawn before they are shown: one submit, one readback.
 const AT_ONCE: usize = 8;
@@ -145,14 +144,14 @@ fn check(model: &Model) -> Result<&Vocabulary> {
         let got = format!("{} outputs for {tokens} tokens", model.output_size());
         return refuse("as many outputs as tokens", got);
     }
-    if !is_forward(model) {
+    if !model.is_forward() {
         return refuse("layers that read forward", "one that must see the end first".to_owned());
     }
     Ok(vocabulary)
 }
 
 fn generate(length: usize, generator: &mut Generator, writer: &mut Writer<'_>) -> Result<Vec<u32>> {
-    let mut tokens = Vec::with_capacity(length.min(1 << 16));
+    let mut tokens = Vec::new();
     while tokens.len() < length {
         let part = if writer.streams { AT_ONCE } else { usize::MAX };
         for token in generator.generate(part.min(length - tokens.len()))? {

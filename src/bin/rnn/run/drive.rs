@@ -8,8 +8,7 @@
 use std::collections::VecDeque;
 
 use wgpu_rnn::{
-    Batch, Direction, Layout, LoadedModel, Model, Output, Result, RunOptions, States, Stream,
-    StreamOptions,
+    Batch, Layout, LoadedModel, Model, Output, Result, RunOptions, States, Stream, StreamOptions,
 };
 
 use super::collect::{Collected, Done};
@@ -282,11 +281,6 @@ impl Drive<'_> {
             None => Ok(()),
         }
     }
-}
-
-/// Tells whether a sequence can be computed piece by piece: no layer needs its end first.
-pub(crate) fn is_forward(model: &Model) -> bool {
-    model.layers().iter().all(|layer| layer.spec().direction == Direction::Forward)
 }
 
 /// Returns the values per time step of the widest array in a network.

@@ -3,7 +3,7 @@
 
 use wgpu_rnn::{LoadedModel, Model, Result, States};
 
-use super::drive::{is_forward, to_batch};
+use super::drive::to_batch;
 use crate::data::{Values, Wanted};
 use crate::describe::Choices;
 
@@ -22,7 +22,7 @@ pub(super) fn obstacle(model: &Model) -> Option<String> {
             model.output_size()
         ));
     }
-    if !is_forward(model) {
+    if !model.is_forward() {
         return Some(
             "expected layers that read forward, got one that must see the end first".into(),
         );

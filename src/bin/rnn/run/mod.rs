@@ -13,7 +13,7 @@ mod picture;
 mod summary;
 
 pub(crate) use args::RunArgs;
-pub(crate) use drive::{is_forward, to_batch};
+pub(crate) use drive::to_batch;
 
 use wgpu_rnn::{Engine, LoadedModel, Model, States};
 
@@ -279,7 +279,7 @@ fn drive_all(
         Opened::Steps(mut csv) => {
             drive.reporter.start(None);
             labels.inputs = csv.names().to_vec();
-            if is_forward(model) {
+            if model.is_forward() {
                 drive.steps(&mut csv, initial, drive::chunk(model))?;
                 labels.index = csv.index().cloned();
             } else {

@@ -7,7 +7,7 @@
 use wgpu_rnn::{Batch, Cell, Engine, Model, Result, States};
 
 use crate::data::{Values, Wanted};
-use crate::run::{is_forward, to_batch};
+use crate::run::to_batch;
 
 /// One direction of one layer.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,7 @@ impl Trace {
 /// # Errors
 /// What a run gives.
 pub(super) fn walk(engine: &Engine, model: &Model, values: &Values) -> Result<Trace> {
-    let steps = if is_forward(model) {
+    let steps = if model.is_forward() {
         step_by_step(engine, model, values)?
     } else {
         by_layers(engine, model, values)?

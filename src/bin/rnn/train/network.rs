@@ -5,7 +5,6 @@ use wgpu_rnn::{Activation, Direction, HeadSpec, Init, LayerSpec, Model};
 use super::args::{Task, TrainArgs};
 use super::data::Dataset;
 use crate::failure::{Failure, Result, shape_error};
-use crate::run::is_forward;
 
 /// Makes the network for `data`: with the sizes of `args`, or `base` with its weights for normalised
 /// numbers.
@@ -21,7 +20,7 @@ pub(super) fn start(args: &TrainArgs, data: &Dataset, base: Option<&Model>) -> R
         None => draw(args, data)?,
     };
     let looks_ahead = matches!(data.task, Task::LanguageModel | Task::Forecast);
-    if looks_ahead && !is_forward(&model) {
+    if looks_ahead && !model.is_forward() {
         let option = if base.is_some() { "--from" } else { "--bidirectional" };
         return Err(Failure::usage(format!(
             "{option}: expected layers that read forward for {}, got one that sees what is to be \
