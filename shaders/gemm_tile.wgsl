@@ -5,11 +5,10 @@
 //
 // Grid: x over SUBGROUPS·COLUMNS·LANES column groups, y over tiles of rows, z over directions.
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
-// Needs: lib/{index,gemm,rowsN,shuffleN,tile_product}. Host: src/kernel/table.rs, src/plan/layer.rs.
+// Needs: lib/{index,gemm,rowsN,shuffleN,tile_product,whole}, and lib/gemm_buffers or lib/{gemm_textures,texel}:
+// bindings 1 and 2. Host: src/kernel/table.rs, src/plan/gemm.rs.
 
 @group(0) @binding(0) var<uniform> gemm: Gemm;
-@group(0) @binding(1) var<storage, read> a: array<vec4f>;                   // [T·B or V, K/4]
-@group(0) @binding(2) var<storage, read> weight: array<Weight>;             // [D, K, N/4]
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;                // [D, N/4]
 @group(0) @binding(4) var<storage, read> lengths: array<u32>;               // [B]
 @group(0) @binding(5) var<storage, read> tokens: array<u32>;                // [T, B]
@@ -26,14 +25,6 @@ const GATES: u32 = 1u;
 var<private> base: array<u32, ROW_COUNT>;
 var<private> found: array<u32, ROW_COUNT>;
 var<private> staged: array<vec4f, ROW_COUNT>;
-
-fn source_row(index: u32) -> vec4f {
-    return a[index];
-}
-
-fn weight_v(index: u32) -> vec4f {
-    return weight_from(weight[index]);
-}
 
 @compute @workgroup_size(LANES * SUBGROUPS, 1, 1)
 fn main(
@@ -89,12 +80,11 @@ fn main(
             //@ end
         }
         //@ end
-        if (unit < columns) {
-            let bias_v = bias[d * columns + unit];
-            for (var r = 0u; r < ROW_COUNT; r++) {
-                if (found[r] != MISSING) {
-                    c[(c_row0 + r) * columns + unit] = staged[r] + bias_v + unknown_value(found[r]);
-                }
+        let bias_v = bias[d * columns + min(unit, columns - 1u)];
+        for (var r = 0u; r < ROW_COUNT; r++) {
+            let at = whole((c_row0 + r) * columns + unit, sub_lane);
+            if (unit < columns && found[r] != MISSING) {
+                c[at] = staged[r] + bias_v + unknown_value(found[r]);
             }
         }
     }

@@ -4,10 +4,12 @@
 //
 // Two uses of one pipeline. Resident: grid y = 1, a workgroup owns all units of its sequences and loops
 // over the steps of the dispatch with one barrier each. Step per dispatch: the units are spread over
-// grid y, and the one step is the dynamic uniform's. h lives in y, from which the next step reads it.
+// grid y, and the one step is the dynamic uniform's. h lives in y, from which the next step reads it,
+// or in a texture beside it. Weights are read from a buffer or a texture.
 // Grid: x over tiles of ROW_COUNT rows, y over parts of the units, z over directions.
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
-// Needs: a cell file, lib/{own or custom,activation,advance,index,recur,rowsN,shuffleN,tile_product}.
+// Needs: a cell file, lib/{own or custom,activation,advance,index,recur,rowsN,shuffleN,tile_product,whole}, and
+// lib/{weight_buffer,state_buffer} or lib/{weight_texture,state_texture,texel}: bindings 3 and 5.
 // Host: src/kernel/table.rs, src/plan/tile.rs.
 
 struct Step {
@@ -17,9 +19,7 @@ struct Step {
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<uniform> step: Step;                              // dynamic offset
 @group(0) @binding(2) var<storage, read> gates_x: array<vec4f>;             // [D, chunk·B, G, H/4]
-@group(0) @binding(3) var<storage, read> weight_hh: array<Weight>;          // [D, H, G, H/4]
 @group(0) @binding(4) var<storage, read> bias_hh: array<vec4f>;             // [D, G, H/4]
-@group(0) @binding(5) var<storage, read> h_0: array<vec4f>;                 // [D, B, H/4]
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;               // [B]
 @group(0) @binding(7) var<storage, read_write> y: array<vec4f>;             // [T, B, D, H/4]
 @group(0) @binding(8) var<storage, read_write> cells: array<vec4f>;         // [D, B, H/4]: c
@@ -27,37 +27,30 @@ struct Step {
 
 const ROW_COUNT: u32 = GROUPS * ROWS;
 
-var<private> is_first: bool;
 var<private> len: array<u32, ROW_COUNT>;
 // Where the rows' h_{t-1} lies, what this lane brings of it, and the sums of a pass: [rows, COLUMNS, G].
 var<private> base: array<u32, ROW_COUNT>;
 var<private> staged: array<vec4f, ROW_COUNT>;
 var<private> sums: array<vec4f, ROW_COUNT * COLUMNS * GATES>;
 
-fn source_row(index: u32) -> vec4f {
-    if (is_first) {
-        return h_0[index];
-    }
-    return y[index];
-}
-
-fn weight_v(index: u32) -> vec4f {
-    return weight_from(weight_hh[index]);
+// Where a row and unit finds and leaves what.
+struct Places {
+    gates: u32,
+    before: u32,
+    cell: u32,
+    y: u32,
 }
 
 // One row and unit: from the sums of its gates, which start at `sums_at`, to the new states.
-fn update(sums_at: u32, s: u32, row: u32, row_len: u32, before_at: u32, d: u32, unit: u32) {
-    let columns = GATES * recur.units4;
-    let gx0 = gates_index(s, row, d, columns) + unit;
+fn update(sums_at: u32, at: Places, s: u32, row: u32, d: u32, unit: u32) {
     var gx: array<vec4f, GATES>;
     var gh: array<vec4f, GATES>;
     //@ for g in GATES
-    gx[${g}] = gates_x[gx0 + ${g}u * recur.units4];
-    gh[${g}] = sums[sums_at + ${g}u] + bias_hh[d * columns + ${g}u * recur.units4 + unit];
+    gx[${g}] = gates_x[at.gates + ${g}u * recur.units4];
+    gh[${g}] = sums[sums_at + ${g}u];
     //@ end
-    let t = time_of(s, row_len, reads_backwards(recur.reverse_mask, d));
-    let cell_at = state_index(row, d, recur.units4) + unit;
-    advance(gx, gh, source_row(before_at + unit), cell_at, y_index(t, row, d) + unit, d, unit);
+    let h = advance(gx, gh, source_row(at.before), at.cell, at.y, d, unit);
+    keep_state(s, row, d, unit, h);
 }
 
 @compute @workgroup_size(LANES * SUBGROUPS, 1, 1)
@@ -89,12 +82,12 @@ fn main(
     let passes = (recur.units4 + width - 1u) / width;
 
     for (var s = first; s < end; s++) {
-        is_first = s == 0u;
+        begin_step(s);
         // A row that has ended reads what lies at 0; nothing is written for it.
         for (var r = 0u; r < ROW_COUNT; r++) {
             base[r] = 0u;
             if (s < len[r]) {
-                base[r] = before_index(s, row0 + r, len[r], d);
+                base[r] = state_before(s, row0 + r, len[r], d);
             }
         }
         for (var pass_index = 0u; pass_index < passes; pass_index++) {
@@ -109,29 +102,39 @@ fn main(
             //@ end
             //@ end
             //@ use tile_product
+            //@ for c in COLUMNS
+            //@ for g in GATES
+            let bias_${c}_${g} = bias_hh[d * columns + ${g}u * recur.units4 + unit_${c}];
+            //@ end
+            //@ end
             // Through memory, so that the update is compiled once and not once a row.
             //@ for q in GROUPS
             //@ for c in COLUMNS
             //@ for g in GATES
             //@ for r in ROWS
-            sums[((${q}u * ROWS + ${r}u) * COLUMNS + ${c}u) * GATES + ${g}u] = row_of(acc_${q}_${c}_${g}, ${r}u);
+            sums[((${q}u * ROWS + ${r}u) * COLUMNS + ${c}u) * GATES + ${g}u] = row_of(acc_${q}_${c}_${g}, ${r}u) + bias_${c}_${g};
             //@ end
             //@ end
             //@ end
             //@ end
             for (var r = 0u; r < ROW_COUNT; r++) {
-                if (s < len[r]) {
-                    for (var c = 0u; c < COLUMNS; c++) {
-                        let unit = (block + c) * LANES + sub_lane;
-                        if (unit < recur.units4) {
-                            update((r * COLUMNS + c) * GATES, s, row0 + r, len[r], base[r], d, unit);
-                        }
+                let row = row0 + r;
+                let t = time_of(s, len[r], reads_backwards(recur.reverse_mask, d));
+                for (var c = 0u; c < COLUMNS; c++) {
+                    let unit = (block + c) * LANES + sub_lane;
+                    let at = Places(
+                        whole(gates_index(s, row, d, columns) + unit, sub_lane),
+                        base[r] + unit,
+                        whole(state_index(row, d, recur.units4) + unit, sub_lane),
+                        whole(y_index(t, row, d) + unit, sub_lane),
+                    );
+                    if (s < len[r] && unit < recur.units4) {
+                        update((r * COLUMNS + c) * GATES, at, s, row, d, unit);
                     }
                 }
             }
         }
-        // The next step reads what all subgroups wrote to y.
-        storageBarrier();
-        workgroupBarrier();
+        // The next step reads what all subgroups wrote.
+        end_step();
     }
 }

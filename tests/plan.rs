@@ -24,6 +24,7 @@ fn request(batch: usize, steps: usize, strategy: Strategy) -> PlanRequest {
         external: None,
         top: None,
         train: None,
+        has_fixed_weights: true,
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use wgpu_rnn::cell::Cell;
 use wgpu_rnn::kernel::train::Stage;
 use wgpu_rnn::kernel::uniforms::{
-    Activate, Back, Block, Calibrate, Canary, Clear, CopyRows, Dropout, Gemm, GridCanary,
-    LossShape, Norm, NormRows, Optimize, Recur, Sample, Squares, Step, Sum, SumLoss,
+    Activate, Back, Block, Calibrate, Canary, Clear, CopyRows, Dropout, FillTexture, Gemm,
+    GridCanary, LossShape, Norm, NormRows, Optimize, Recur, Sample, Squares, Step, Sum, SumLoss,
 };
 use wgpu_rnn::kernel::{Access, Kernel, Precision, RowTile, Rules, Variant, cell_wgsl};
 use wgpu_rnn::wgpu::naga;
@@ -87,6 +87,22 @@ fn every_kernel_validates_with_no_capability_but_what_it_names() {
     }
 }
 
+fn texture(inner: &TypeInner) -> Access {
+    let TypeInner::Image { dim, arrayed, class } = inner else { panic!("{inner:?}") };
+    assert!(*dim == naga::ImageDimension::D2 && !arrayed, "{inner:?}");
+    match class {
+        naga::ImageClass::Storage { format: naga::StorageFormat::Rgba32Float, access } => {
+            match (access.contains(StorageAccess::LOAD), access.contains(StorageAccess::STORE)) {
+                (true, false) => Access::ReadTexture,
+                (false, true) => Access::WriteTexture,
+                (true, true) => Access::ReadWriteTexture,
+                (false, false) => panic!("{inner:?}"),
+            }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn bindings_equal_the_table() {
     for variant in variants() {
@@ -101,6 +117,7 @@ fn bindings_equal_the_table() {
                     Access::ReadWrite
                 }
                 AddressSpace::Storage { .. } => Access::Read,
+                AddressSpace::Handle => texture(&module.types[global.ty].inner),
                 ref other => panic!("{variant}: {other:?}"),
             };
             found.insert(binding.binding, (global.name.clone().expect("named"), access));
@@ -193,6 +210,7 @@ fn uniform_blocks_equal_their_rust_structs() {
                 ("squares", Access::Uniform) => check_block::<Squares>(kernel, binding),
                 ("optimize", Access::Uniform) => check_block::<Optimize>(kernel, binding),
                 ("clear", Access::Uniform) => check_block::<Clear>(kernel, binding),
+                ("fill", Access::Uniform) => check_block::<FillTexture>(kernel, binding),
                 ("sample", Access::Uniform) => check_block::<Sample>(kernel, binding),
                 ("grid", Access::Uniform) => check_block::<GridCanary>(kernel, binding),
                 ("calibrate", Access::Uniform) => check_block::<Calibrate>(kernel, binding),

@@ -10,7 +10,7 @@ for (var k0 = 0u; k0 < k4_count; k0 += LANES) {
     let mine_k4 = min(k0 + sub_lane, k4_count - 1u);
     // A loop: a software adapter compiles every load in the text to a page of code.
     for (var r = 0u; r < ROW_COUNT; r++) {
-        staged[r] = source_row(base[r] + mine_k4);
+        staged[r] = source_row(whole(base[r] + mine_k4, sub_lane));
     }
     //@ for q in GROUPS
     let mine_${q} = staged_rows(${q}u * ROWS);

@@ -199,7 +199,16 @@ impl Loaded {
         if strategy == Strategy::GridPersistent && self.gave_up.load(Ordering::Relaxed) {
             strategy = Strategy::Auto;
         }
-        PlanRequest { batch, steps, strategy, precision, external, top: None, train: None }
+        PlanRequest {
+            batch,
+            steps,
+            strategy,
+            precision,
+            external,
+            top: None,
+            train: None,
+            has_fixed_weights: self.on_gpu().is_some_and(|(_, weights)| weights.are_fixed()),
+        }
     }
 
     /// Leaves [`Strategy::GridPersistent`] to [`Strategy::Auto`] from now on: its workgroups do not run side

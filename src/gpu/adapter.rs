@@ -1,5 +1,6 @@
 //! Finding an adapter and opening a device on it.
 
+use super::texture::TEXTURE_FEATURE;
 use super::{AdapterReport, CooperativeMatrix, DeviceChoice, EngineOptions, Gpu, MATRIX_FEATURES};
 use crate::error::{Error, Result};
 
@@ -196,6 +197,8 @@ async fn open_adapter(adapter: &wgpu::Adapter, options: &EngineOptions) -> Resul
     }
     let mut features = USED_FEATURES;
     features.set(wgpu::Features::PIPELINE_CACHE, options.pipeline_cache.is_some());
+    // What only software adapters gain by is asked of them alone.
+    features.set(TEXTURE_FEATURE, is_software(&info));
     let wants_matrices = options.cooperative_matrix == CooperativeMatrix::Use;
     let takes_matrices = wants_matrices && multiplies_tiles(adapter);
     if takes_matrices {

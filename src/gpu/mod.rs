@@ -18,6 +18,7 @@ mod pipelines;
 mod readback;
 mod shader;
 mod stamps;
+mod texture;
 pub(crate) mod unpack;
 mod upload;
 mod weights;
@@ -88,33 +89,7 @@ impl Gpu {
                 "device: expected one that computes, got wgpu's no-op backend",
             ));
         }
-        let limits = device.limits();
-        let is_software = is_software(&info);
-        let caps = DeviceCaps {
-            max_binding: limits.max_storage_buffer_binding_size,
-            max_buffer: limits.max_buffer_size,
-            max_workgroups: limits.max_compute_workgroups_per_dimension,
-            workgroup_storage: limits.max_compute_workgroup_storage_size,
-            max_invocations: limits.max_compute_invocations_per_workgroup,
-            uniform_align: limits.min_uniform_buffer_offset_alignment,
-            max_steps: 1 << 20,
-            subgroup: (device.features().contains(wgpu::Features::SUBGROUP)
-                && info.subgroup_min_size == info.subgroup_max_size)
-                .then_some(info.subgroup_min_size),
-            workgroups_at_once: if is_software { cores() } else { HARDWARE_WORKGROUPS },
-            is_software,
-            loop_limit: None,
-            side_by_side: 0,
-            matrix_threads: matrix_threads(&device, &info, options.cooperative_matrix),
-            fuse_output: options.fuse_output,
-            constants: assumed(info.device_type),
-            constants_source: ConstantsSource::Assumed,
-            flops_per_submit: options.flops_per_submit.unwrap_or(if is_software {
-                u64::MAX
-            } else {
-                HARDWARE_FLOPS_PER_SUBMIT
-            }),
-        };
+        let caps = caps(&device, &info, options);
         let (kept, pipeline_cache) =
             kept::Kept::open(&device, &info, options.pipeline_cache.as_deref());
         let mut gpu = Self {
@@ -288,10 +263,49 @@ impl Gpu {
     }
 }
 
+/// What the planner has to know of a device, canaries left out.
+fn caps(device: &wgpu::Device, info: &wgpu::AdapterInfo, options: &EngineOptions) -> DeviceCaps {
+    let limits = device.limits();
+    let is_software = is_software(info);
+    DeviceCaps {
+        max_binding: limits.max_storage_buffer_binding_size,
+        max_buffer: limits.max_buffer_size,
+        max_workgroups: limits.max_compute_workgroups_per_dimension,
+        workgroup_storage: limits.max_compute_workgroup_storage_size,
+        max_invocations: limits.max_compute_invocations_per_workgroup,
+        uniform_align: limits.min_uniform_buffer_offset_alignment,
+        max_steps: 1 << 20,
+        subgroup: (device.features().contains(wgpu::Features::SUBGROUP)
+            && info.subgroup_min_size == info.subgroup_max_size)
+            .then_some(info.subgroup_min_size),
+        workgroups_at_once: if is_software { cores() } else { HARDWARE_WORKGROUPS },
+        is_software,
+        texture_lines: texture::lines_of(device),
+        loop_limit: None,
+        side_by_side: 0,
+        matrix_threads: matrix_threads(device, info, options.cooperative_matrix),
+        fuse_output: options.fuse_output,
+        constants: assumed(info),
+        constants_source: ConstantsSource::Assumed,
+        flops_per_submit: options.flops_per_submit.unwrap_or(if is_software {
+            u64::MAX
+        } else {
+            HARDWARE_FLOPS_PER_SUBMIT
+        }),
+    }
+}
+
 /// What is assumed of a device before anything was measured.
-const fn assumed(kind: wgpu::DeviceType) -> Constants {
-    match kind {
-        wgpu::DeviceType::Cpu => Constants::for_software(),
+fn assumed(info: &wgpu::AdapterInfo) -> Constants {
+    match info.device_type {
+        wgpu::DeviceType::Cpu => {
+            let constants = Constants::for_software(cores(), has_wide_masks());
+            // Other rasterisers were not seen to gain by textures: SwiftShader loses by them.
+            let is_llvmpipe = info.name.contains("llvmpipe");
+            let texture_bytes =
+                if is_llvmpipe { constants.texture_bytes } else { constants.cache_bytes };
+            Constants { texture_bytes, ..constants }
+        }
         wgpu::DeviceType::DiscreteGpu => Constants::for_discrete(),
         // A virtual GPU is a share of one; drivers that do not say are mostly GL on small chips.
         wgpu::DeviceType::IntegratedGpu
@@ -326,6 +340,15 @@ fn matrix_threads(
 fn runs_side_by_side(info: &wgpu::AdapterInfo) -> bool {
     const NVIDIA: u32 = 0x10de;
     info.backend == wgpu::Backend::Vulkan && info.vendor == NVIDIA && !is_software(info)
+}
+
+/// Tells whether the processor has what llvmpipe's loads are fast with: AVX-512 on vectors of 256 bits.
+fn has_wide_masks() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has = std::arch::is_x86_feature_detected!("avx512vl");
+    #[cfg(not(target_arch = "x86_64"))]
+    let has = false;
+    has
 }
 
 fn cores() -> u32 {

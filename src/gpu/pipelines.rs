@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::kept::Kept;
-use super::{Gpu, count, shader};
+use super::{Gpu, count, shader, texture};
 use crate::error::Result;
 use crate::kernel::{Access, Variant};
 
@@ -104,20 +104,24 @@ fn compile(gpu: &Gpu, variant: &Variant, checked: bool, kept: Option<&Kept>) -> 
     Pipeline { pipeline, layout, takes_step }
 }
 
-fn entry(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {
-    let ty = match access {
-        Access::Uniform | Access::StepUniform => wgpu::BufferBindingType::Uniform,
-        Access::Read => wgpu::BufferBindingType::Storage { read_only: true },
-        Access::ReadWrite => wgpu::BufferBindingType::Storage { read_only: false },
+pub(super) fn entry(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {
+    let buffer = |ty| wgpu::BindingType::Buffer {
+        ty,
+        has_dynamic_offset: access == Access::StepUniform,
+        min_binding_size: None,
     };
-    wgpu::BindGroupLayoutEntry {
-        binding,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer {
-            ty,
-            has_dynamic_offset: access == Access::StepUniform,
-            min_binding_size: None,
-        },
-        count: None,
-    }
+    let texture = |access| wgpu::BindingType::StorageTexture {
+        access,
+        format: texture::FORMAT,
+        view_dimension: wgpu::TextureViewDimension::D2,
+    };
+    let ty = match access {
+        Access::Uniform | Access::StepUniform => buffer(wgpu::BufferBindingType::Uniform),
+        Access::Read => buffer(wgpu::BufferBindingType::Storage { read_only: true }),
+        Access::ReadWrite => buffer(wgpu::BufferBindingType::Storage { read_only: false }),
+        Access::ReadTexture => texture(wgpu::StorageTextureAccess::ReadOnly),
+        Access::WriteTexture => texture(wgpu::StorageTextureAccess::WriteOnly),
+        Access::ReadWriteTexture => texture(wgpu::StorageTextureAccess::ReadWrite),
+    };
+    wgpu::BindGroupLayoutEntry { binding, visibility: wgpu::ShaderStages::COMPUTE, ty, count: None }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use super::Gpu;
 use super::pack::{self, Columns};
@@ -29,6 +30,16 @@ pub(crate) struct Part {
     pub(crate) buffer: wgpu::Buffer,
     pub(crate) at: u64,
     pub(crate) bytes: u64,
+    /// Its copy in a texture, made at first use.
+    texture: OnceLock<wgpu::TextureView>,
+}
+
+impl Part {
+    /// A buffer of its own.
+    pub(super) fn whole(buffer: wgpu::Buffer) -> Self {
+        let bytes = buffer.size();
+        Self { buffer, at: 0, bytes, texture: OnceLock::new() }
+    }
 }
 
 /// What goes to the device, with what waits to be joined.
@@ -127,6 +138,20 @@ impl Weights {
         })
     }
 
+    /// Returns a weight's copy in a texture, made at first use: weights that are trained have none.
+    ///
+    /// # Errors
+    /// As [`Weights::get`].
+    pub(crate) fn texture(&self, gpu: &Gpu, id: WeightId) -> Result<&wgpu::TextureView> {
+        let part = self.get(id)?;
+        Ok(part.texture.get_or_init(|| gpu.texture_of(&format!("{id:?}"), part)))
+    }
+
+    /// Tells whether nothing will write these weights.
+    pub(crate) fn are_fixed(&self) -> bool {
+        self.training.is_empty()
+    }
+
     /// Returns a buffer of training.
     pub(crate) fn training(&self, id: TrainBuffer) -> Option<&wgpu::Buffer> {
         self.training.get(&id)
@@ -200,7 +225,9 @@ impl Upload<'_> {
         }
         self.put(whole, joined)?;
         if let Some(Part { buffer, .. }) = self.parts.get(&whole).cloned() {
-            let part = |(id, at, bytes)| (id, Part { buffer: buffer.clone(), at, bytes });
+            let part = |(id, at, bytes)| {
+                (id, Part { buffer: buffer.clone(), at, bytes, texture: OnceLock::new() })
+            };
             self.parts.extend(places.into_iter().map(part));
         }
         Ok(())
@@ -276,8 +303,7 @@ impl Upload<'_> {
             | wgpu::BufferUsages::COPY_SRC
             | wgpu::BufferUsages::COPY_DST;
         let buffer = self.gpu.buffer_with(&format!("{id:?}"), bytes, usage)?;
-        let bytes = buffer.size();
-        self.parts.insert(id, Part { buffer, at: 0, bytes });
+        self.parts.insert(id, Part::whole(buffer));
         Ok(())
     }
 }

@@ -42,6 +42,7 @@ impl Transfers {
 pub(crate) struct Workspace {
     pub(crate) plan: Arc<Plan>,
     pub(crate) buffers: Vec<wgpu::Buffer>,
+    textures: Vec<wgpu::TextureView>,
     uniforms: wgpu::Buffer,
     steps: wgpu::Buffer,
     pub(crate) pipelines: Vec<Arc<Pipeline>>,
@@ -73,9 +74,14 @@ impl Workspace {
                 | wgpu::BufferUsages::COPY_DST;
             let buffers: Vec<_> =
                 plan.buffers.iter().map(|b| gpu.buffer(&b.label, b.bytes, usage)).collect();
+            let textures: Vec<_> = plan.textures.iter().map(|t| gpu.texture(t)).collect();
             if gpu.poison {
                 poison(gpu, &plan, &buffers);
+                textures.iter().for_each(|texture| gpu.poison_texture(texture));
             }
+            let view = |texture: &wgpu::Texture| {
+                texture.create_view(&wgpu::TextureViewDescriptor::default())
+            };
             let uniforms =
                 gpu.buffer_with("uniforms", &plan.uniforms, wgpu::BufferUsages::UNIFORM)?;
             let bytes = step_blocks(&plan, gpu.caps.uniform_align);
@@ -83,6 +89,7 @@ impl Workspace {
             let mut workspace = Self {
                 plan: Arc::clone(&plan),
                 buffers,
+                textures: textures.iter().map(view).collect(),
                 uniforms,
                 steps,
                 pipelines,
@@ -136,11 +143,15 @@ impl Workspace {
                     window(&self.uniforms, call.uniform.into(), call.uniform_bytes.into())
                 }
                 Access::StepUniform => window(&self.steps, 0, STEP_BYTES),
-                Access::Read | Access::ReadWrite => {
+                Access::Read
+                | Access::ReadWrite
+                | Access::ReadTexture
+                | Access::WriteTexture
+                | Access::ReadWriteTexture => {
                     let missing =
-                        || gpu.device_error(format!("{}: no buffer for {name}", call.variant));
+                        || gpu.device_error(format!("{}: nothing to bind to {name}", call.variant));
                     let slot = slots.next().ok_or_else(missing)?;
-                    self.resolve(*slot, weights, external)?.ok_or_else(missing)?
+                    self.resolve(gpu, *slot, weights, external)?.ok_or_else(missing)?
                 }
             };
             entries.push(wgpu::BindGroupEntry { binding, resource });
@@ -155,6 +166,7 @@ impl Workspace {
 
     fn resolve<'a>(
         &'a self,
+        gpu: &Gpu,
         slot: Slot,
         weights: &'a Weights,
         external: Option<External<'a>>,
@@ -169,6 +181,10 @@ impl Workspace {
                 let part = weights.get(id)?;
                 Some(window(&part.buffer, part.at, part.bytes))
             }
+            Slot::WeightTexture(id) => {
+                Some(wgpu::BindingResource::TextureView(weights.texture(gpu, id)?))
+            }
+            Slot::Texture(id) => self.textures.get(id).map(wgpu::BindingResource::TextureView),
             Slot::Train(id) => weights.training(id).map(wgpu::Buffer::as_entire_binding),
             Slot::ExternalInput => external.map(|e| part(e.input)),
             Slot::ExternalOutput => external.map(|e| part(e.output)),

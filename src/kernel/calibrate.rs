@@ -3,7 +3,8 @@
 //! Each runs the same work over and over and leaves a result that a formula gives
 //! (`gpu/calibrate/`), so that a driver which skips work is noticed. Shaders: `shaders/calibrate/`.
 
-use super::Access::{self, Read, ReadWrite, Uniform};
+use super::Access::{self, Read, ReadTexture, ReadWrite, Uniform};
+use super::table::TEXEL;
 use super::{KernelSpec, Rules};
 
 /// A kernel that measures.
@@ -19,6 +20,8 @@ pub enum Probe {
     Fill,
     /// Reads from memory or cache.
     Read,
+    /// Reads from cache through a texture.
+    ReadTexture,
     /// An empty dispatch that depends on the one before.
     Dispatch,
     /// Barriers of one workgroup.
@@ -41,6 +44,14 @@ impl Probe {
                 include_str!("../../shaders/calibrate/read.wgsl"),
                 &[("calibrate", Uniform), ("source", Read), ("totals", ReadWrite)],
             ),
+            Self::ReadTexture => KernelSpec {
+                libs: &[TEXEL],
+                ..row(
+                    "calibrate/read_texture",
+                    include_str!("../../shaders/calibrate/read_texture.wgsl"),
+                    &[("calibrate", Uniform), ("source", ReadTexture), ("totals", ReadWrite)],
+                )
+            },
             Self::Dispatch => row(
                 "calibrate/dispatch",
                 include_str!("../../shaders/calibrate/dispatch.wgsl"),

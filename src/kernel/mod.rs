@@ -26,6 +26,12 @@ pub enum Access {
     Read,
     /// A storage buffer that is read and written.
     ReadWrite,
+    /// A storage texture of vec4f that is read as an array (`lib/texel`).
+    ReadTexture,
+    /// One that is written.
+    WriteTexture,
+    /// One that is read and written.
+    ReadWriteTexture,
 }
 
 /// Which rules of a cell a kernel applies.
@@ -91,8 +97,12 @@ pub enum Kernel {
     RecurResident,
     /// Time steps of a point-wise cell, inputs shared by subgroups.
     RecurTile,
+    /// The same with weights and states in textures.
+    RecurTileTextures,
     /// Input projection or output layer, inputs shared by subgroups.
     GemmTile,
+    /// The same with inputs and weights in textures.
+    GemmTileTextures,
     /// Input projection or output layer through workgroup memory.
     GemmBlock,
     /// The whole time loop of a point-wise cell, weights in registers.
@@ -127,6 +137,8 @@ pub enum Kernel {
     CopyRows,
     /// Zeros in a buffer.
     Clear,
+    /// A buffer into a texture.
+    FillTexture,
     /// The loop-limit canary.
     LoopCanary,
     /// The canary of workgroups side by side.
@@ -139,7 +151,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// Every kernel, for tests that walk the table.
-    pub const ALL: [Self; 58] = [
+    pub const ALL: [Self; 62] = [
         Self::Gemm,
         Self::OneHot,
         Self::RecurStep,
@@ -148,7 +160,9 @@ impl Kernel {
         Self::ResetBeforeCandidate,
         Self::RecurResident,
         Self::RecurTile,
+        Self::RecurTileTextures,
         Self::GemmTile,
+        Self::GemmTileTextures,
         Self::GemmBlock,
         Self::RecurStationary,
         Self::RecurSplit,
@@ -166,6 +180,7 @@ impl Kernel {
         Self::Sample,
         Self::CopyRows,
         Self::Clear,
+        Self::FillTexture,
         Self::LoopCanary,
         Self::GridCanary,
         Self::Calibrate(calibrate::Probe::Matrices),
@@ -173,6 +188,7 @@ impl Kernel {
         Self::Calibrate(calibrate::Probe::FewVectors),
         Self::Calibrate(calibrate::Probe::Fill),
         Self::Calibrate(calibrate::Probe::Read),
+        Self::Calibrate(calibrate::Probe::ReadTexture),
         Self::Calibrate(calibrate::Probe::Dispatch),
         Self::Calibrate(calibrate::Probe::Barrier),
         Self::Train(train::Stage::Loss),
@@ -213,7 +229,9 @@ impl Kernel {
             }
             Self::RecurResident => table::RECUR_RESIDENT,
             Self::RecurTile => table::RECUR_TILE,
+            Self::RecurTileTextures => table::RECUR_TILE_TEXTURES,
             Self::GemmTile => table::GEMM_TILE,
+            Self::GemmTileTextures => table::GEMM_TILE_TEXTURES,
             Self::GemmBlock => table::GEMM_BLOCK,
             Self::RecurStationary => table::RECUR_STATIONARY,
             Self::RecurSplit => table::RECUR_SPLIT,
@@ -231,6 +249,7 @@ impl Kernel {
             Self::Sample => table::SAMPLE,
             Self::CopyRows => table::COPY_ROWS,
             Self::Clear => table::CLEAR,
+            Self::FillTexture => table::FILL_TEXTURE,
             Self::LoopCanary => table::LOOP_CANARY,
             Self::GridCanary => table::GRID_CANARY,
             Self::Calibrate(probe) => probe.spec(),

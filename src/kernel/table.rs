@@ -2,7 +2,7 @@
 
 use super::{Access, KernelSpec, Rules};
 
-use Access::{Read, ReadWrite, StepUniform, Uniform};
+use Access::{Read, ReadTexture, ReadWrite, ReadWriteTexture, StepUniform, Uniform, WriteTexture};
 
 const ACTIVATION: &str = include_str!("../../shaders/lib/activation.wgsl");
 pub(super) const COMBINE: &str = include_str!("../../shaders/lib/combine.wgsl");
@@ -13,6 +13,14 @@ const GEMM_ROWS: &str = include_str!("../../shaders/lib/gemm.wgsl");
 const ADVANCE: &str = include_str!("../../shaders/lib/advance.wgsl");
 const SLICES: &str = include_str!("../../shaders/lib/slices.wgsl");
 pub(super) const OWN: &str = include_str!("../../shaders/lib/own.wgsl");
+pub(super) const TEXEL: &str = include_str!("../../shaders/lib/texel.wgsl");
+const WHOLE: &str = include_str!("../../shaders/lib/whole.wgsl");
+const WEIGHT_BUFFER: &str = include_str!("../../shaders/lib/weight_buffer.wgsl");
+const WEIGHT_TEXTURE: &str = include_str!("../../shaders/lib/weight_texture.wgsl");
+const STATE_BUFFER: &str = include_str!("../../shaders/lib/state_buffer.wgsl");
+const STATE_TEXTURE: &str = include_str!("../../shaders/lib/state_texture.wgsl");
+const GEMM_BUFFERS: &str = include_str!("../../shaders/lib/gemm_buffers.wgsl");
+const GEMM_TEXTURES: &str = include_str!("../../shaders/lib/gemm_textures.wgsl");
 const ORDER: &str = include_str!("../../shaders/lib/order.wgsl");
 pub(super) const RANDOM: &str = include_str!("../../shaders/lib/random.wgsl");
 const INDEX: &str = include_str!("../../shaders/lib/index.wgsl");
@@ -164,7 +172,7 @@ pub(super) const RECUR_TILE: KernelSpec = KernelSpec {
     name: "recur_tile",
     entry: "main",
     wgsl: include_str!("../../shaders/recur_tile.wgsl"),
-    libs: &[ACTIVATION, ADVANCE, INDEX, RECUR],
+    libs: &[ACTIVATION, ADVANCE, INDEX, RECUR, WEIGHT_BUFFER, STATE_BUFFER, WHOLE],
     takes_cell: true,
     takes_rows: true,
     shuffles: true,
@@ -176,14 +184,48 @@ pub(super) const RECUR_TILE: KernelSpec = KernelSpec {
     consts: TILE_CONSTS,
 };
 
+pub(super) const RECUR_TILE_TEXTURES: KernelSpec = KernelSpec {
+    libs: &[ACTIVATION, ADVANCE, INDEX, RECUR, TEXEL, WEIGHT_TEXTURE, STATE_TEXTURE, WHOLE],
+    bindings: &[
+        ("recur", Uniform),
+        ("step", StepUniform),
+        ("gates_x", Read),
+        ("weight_hh", ReadTexture),
+        ("bias_hh", Read),
+        ("states", ReadWriteTexture),
+        ("lengths", Read),
+        ("y", ReadWrite),
+        ("cells", ReadWrite),
+        ("params", Read),
+    ],
+    ..RECUR_TILE
+};
+
 pub(super) const GEMM_TILE: KernelSpec = KernelSpec {
     name: "gemm_tile",
     entry: "main",
     wgsl: include_str!("../../shaders/gemm_tile.wgsl"),
+    libs: &[INDEX, GEMM_ROWS, GEMM_BUFFERS, WHOLE],
     shuffles: true,
     overrides: &["MODE", "GATHER"],
     consts: TILE_CONSTS,
     ..GEMM
+};
+
+pub(super) const GEMM_TILE_TEXTURES: KernelSpec = KernelSpec {
+    libs: &[INDEX, GEMM_ROWS, TEXEL, GEMM_TEXTURES, WHOLE],
+    bindings: &[
+        ("gemm", Uniform),
+        ("a", ReadTexture),
+        ("weight", ReadTexture),
+        ("bias", Read),
+        ("lengths", Read),
+        ("tokens", Read),
+        ("c", ReadWrite),
+    ],
+    // What it reads is f32.
+    stores: false,
+    ..GEMM_TILE
 };
 
 pub(super) const GEMM_BLOCK: KernelSpec = KernelSpec {
@@ -411,6 +453,14 @@ pub(super) const CLEAR: KernelSpec = KernelSpec {
     name: "clear",
     wgsl: include_str!("../../shaders/clear.wgsl"),
     bindings: &[("clear", Uniform), ("words", ReadWrite)],
+    ..LOOP_CANARY
+};
+
+pub(super) const FILL_TEXTURE: KernelSpec = KernelSpec {
+    name: "fill_texture",
+    wgsl: include_str!("../../shaders/fill_texture.wgsl"),
+    libs: &[TEXEL],
+    bindings: &[("fill", Uniform), ("source", Read), ("target_texels", WriteTexture)],
     ..LOOP_CANARY
 };
 

@@ -245,6 +245,16 @@ block!(
 );
 
 block!(
+    /// Block of `fill_texture.wgsl`.
+    FillTexture {
+        /// vec4s.
+        count,
+        /// Invocations along x.
+        width,
+    }
+);
+
+block!(
     /// Block of `sample.wgsl`.
     Sample {
         /// O.

@@ -204,6 +204,9 @@ impl std::fmt::Display for Variant {
         if let Some(cell) = self.cell {
             write!(f, " {cell}")?;
         }
+        if matches!(self.kernel, Kernel::RecurTileTextures | Kernel::GemmTileTextures) {
+            f.write_str(" textures")?;
+        }
         if let Some(rows) = self.rows {
             write!(f, " rows={}", rows.rows())?;
         }

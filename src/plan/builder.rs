@@ -3,6 +3,7 @@
 //! `layer` adds the recurrent layers, `head` the output layer, `output` what follows.
 
 use super::strategy::Ask;
+use super::texture::Textures;
 use super::*;
 use crate::kernel::uniforms::CopyRows;
 
@@ -25,6 +26,8 @@ pub(super) struct Builder<'a> {
     pub(super) choices: Vec<LayerChoice>,
     /// Whether a dispatch of the plan clears the header of its exchange.
     pub(super) has_cleared: bool,
+    /// The textures of the plan, by use.
+    pub(super) textures: Textures,
     pub(super) plan: Plan,
 }
 
@@ -52,6 +55,7 @@ impl<'a> Builder<'a> {
         let plan = Plan {
             request,
             buffers: Vec::new(),
+            textures: Vec::new(),
             calls: Vec::new(),
             uniforms: Vec::new(),
             starts: Vec::new(),
@@ -66,13 +70,20 @@ impl<'a> Builder<'a> {
             choices: Vec::new(),
             head: None,
         };
-        let ask = Ask { batch, steps, strategy: request.strategy, precision: request.precision };
+        let ask = Ask {
+            batch,
+            steps,
+            strategy: request.strategy,
+            precision: request.precision,
+            has_textures: texture::may_be_read(&request, caps),
+        };
         let choices = match request.train {
             // A wavefront keeps no input gates.
             Some(_) => strategy::choose_each(&network.layers, ask, caps)?,
             None => strategy::choose_all(&network.layers, ask, caps)?,
         };
-        Ok(Self { network, caps, batch, steps, choices, has_cleared: false, plan })
+        let textures = Textures::default();
+        Ok(Self { network, caps, batch, steps, choices, has_cleared: false, textures, plan })
     }
 
     pub(super) fn build(mut self) -> Result<Plan> {

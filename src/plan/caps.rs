@@ -25,6 +25,8 @@ pub struct DeviceCaps {
     pub workgroups_at_once: u32,
     /// Whether the adapter is a software rasteriser on the CPU.
     pub is_software: bool,
+    /// Lines that a texture may have, each of [`TEXTURE_LINE`](super::TEXTURE_LINE) values.
+    pub texture_lines: u32,
     /// Loop iterations an invocation may run, where the driver ends loops early.
     pub loop_limit: Option<u32>,
     /// Workgroups of a dispatch that were seen to run side by side, where that was asked; else 0.
@@ -55,6 +57,7 @@ impl DeviceCaps {
             subgroup: None,
             workgroups_at_once: HARDWARE_WORKGROUPS,
             is_software: false,
+            texture_lines: 8192,
             loop_limit: None,
             side_by_side: 0,
             matrix_threads: None,

@@ -157,6 +157,7 @@ mod tests {
         memory_bytes: 1e8,
         cache_bytes: 1e9,
         group_cache_bytes: 1e8,
+        texture_bytes: 1e9,
         dispatch: 1e-5,
         barrier: 1e-7,
         round_trip: 1e-4,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `gemm_matrix` | where cooperative matrices are allowed, in f16, for such products |
 //! | `gemm_block` | hardware, for products that fill half of a block of 128 rows and 64 columns |
-//! | `gemm_tile` | software adapters with subgroups, beside drivers that compile as long |
+//! | `gemm_tile` | software adapters with subgroups, beside drivers that compile as long; from textures where the product is wide enough to be worth a copy of its inputs |
 //! | `gemm` | everything else: few rows or columns, and software adapters otherwise |
 
 use super::builder::Builder;
@@ -35,7 +35,7 @@ impl Builder<'_> {
     pub(super) fn gemm(
         &mut self,
         block: Gemm,
-        slots: Vec<Slot>,
+        mut slots: Vec<Slot>,
         mode: Mode,
         z: u32,
         beside: Strategy,
@@ -45,6 +45,13 @@ impl Builder<'_> {
         let rows =
             if per_sequence { self.batch } else { block.step_count.saturating_mul(self.batch) };
         let mut shape = self.gemm_shape(&block, rows, beside);
+        if shape.variant.kernel == Kernel::GemmTile
+            && let Some(inputs) = self.texture_inputs(&block, (slots[0], mode), z)?
+            && let Slot::Weight(weight) = slots[1]
+        {
+            shape.variant.kernel = Kernel::GemmTileTextures;
+            slots[..2].copy_from_slice(&[inputs, Slot::WeightTexture(weight)]);
+        }
         shape.variant.overrides.extend([("MODE", mode.mode), ("GATHER", u32::from(mode.gathers))]);
         let call = self.call(shape.variant, slots, &block)?;
         let (x_z, per_group) = ([ceil_div(block.columns4, shape.width4), z], shape.per_group);

@@ -85,6 +85,8 @@ impl Builder<'_> {
         y: usize,
     ) -> Result<Rows> {
         let choice = self.choices[index].clone();
+        // The homes of y are used in turn: what was copied of one is old.
+        self.textures.held = None;
         let (units, state) = (padded(spec.hidden_size), padded(spec.state_size()));
         let buffers = self.layer_buffers(index, spec)?;
         let is_normalised = spec.options.layer_norm.is_some();

@@ -43,14 +43,20 @@ impl Builder<'_> {
 
     /// The tile driver, step by step or resident.
     pub(super) fn tile(&mut self, chunk: Chunk<'_>) -> Result<()> {
-        let Chunk { spec, choice, recur, slots, .. } = chunk;
+        let Chunk { spec, choice, recur, mut slots, .. } = chunk;
         let Some(tile) = choice.tile else {
             return Err(Error::unsupported("strategy: expected the sizes of its tile, got none"));
         };
         let one_step = choice.strategy == Strategy::StepTile;
         let step_loops = tile.step_loops(spec, choice.rows)? + u64::from(choice.tile_rows());
         self.check_loops("tile step", step_loops)?;
-        let mut variant = recurrent(Kernel::RecurTile, spec, choice);
+        let mut kernel = Kernel::RecurTile;
+        if let (Slot::Weight(weight), true) = (slots[1], tile.from_textures) {
+            kernel = Kernel::RecurTileTextures;
+            slots[1] = Slot::WeightTexture(weight);
+            slots[3] = self.texture_states(&recur, slots[3])?;
+        }
+        let mut variant = recurrent(kernel, spec, choice);
         variant.consts = tile.consts();
         set_rules(&mut variant, spec);
         let (z, per_group) = (recur.directions, choice.tile_rows());

@@ -24,6 +24,7 @@ mod split;
 mod stationary;
 mod step;
 mod strategy;
+mod texture;
 mod tile;
 mod train;
 mod wave;
@@ -35,6 +36,7 @@ pub use grid::GridShape;
 pub use head::HeadChoice;
 pub use stationary::StationaryShape;
 pub use strategy::{LayerChoice, Strategy};
+pub use texture::{TEXTURE_LINE, TexturePlan};
 pub use tile::TileShape;
 pub use train::{
     Carry, LossKind, OptimizerKind, PARTS_OF_A_NORM, Parameter, TrainBuffer, TrainPlan,
@@ -87,6 +89,8 @@ pub struct PlanRequest {
     pub top: Option<usize>,
     /// A training step in place of a run.
     pub train: Option<TrainRequest>,
+    /// Whether weights stay as they are, so that kernels may read a copy of them in a texture.
+    pub has_fixed_weights: bool,
 }
 
 /// A weight array on the device.
@@ -136,6 +140,10 @@ pub enum Slot {
     },
     /// A weight array.
     Weight(WeightId),
+    /// A weight array's copy in a texture.
+    WeightTexture(WeightId),
+    /// A texture of the plan.
+    Texture(usize),
     /// A buffer of training that outlives plans.
     Train(TrainBuffer),
     /// The caller's input buffer.
@@ -286,6 +294,8 @@ pub struct Plan {
     pub request: PlanRequest,
     /// Its buffers.
     pub buffers: Vec<BufferPlan>,
+    /// Its textures.
+    pub textures: Vec<TexturePlan>,
     /// Its kernel calls.
     pub calls: Vec<Call>,
     /// Uniform blocks, aligned.
@@ -405,9 +415,10 @@ impl Plan {
         builder::Builder::new(network, request, caps)?.build()
     }
 
-    /// Returns the bytes of all buffers.
+    /// Returns the bytes of all buffers and textures.
     pub fn bytes(&self) -> u64 {
-        self.buffers.iter().map(|buffer| buffer.bytes).sum()
+        let textures = self.textures.iter().map(TexturePlan::bytes);
+        self.buffers.iter().map(|buffer| buffer.bytes).chain(textures).sum()
     }
 
     /// Lists the buffers that a run may upload to: lengths, input or tokens, initial states.

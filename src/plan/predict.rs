@@ -22,7 +22,10 @@ struct Load {
     /// Workgroups that run side by side.
     groups: f64,
     flops: f64,
+    /// Through buffers.
     bytes: f64,
+    /// Through textures.
+    texture_bytes: f64,
     /// Seconds of waiting.
     wait: f64,
 }
@@ -66,7 +69,9 @@ fn seconds(load: &Load, caps: &DeviceCaps) -> f64 {
     let constants = &caps.constants;
     let rate = |whole: f64, group: f64| (groups * group).min(whole);
     let compute = load.flops / rate(constants.flops, constants.group_flops);
-    let read = load.bytes / rate(constants.cache_bytes, constants.group_cache_bytes);
+    let buffers = rate(constants.cache_bytes, constants.group_cache_bytes);
+    let textures = buffers * constants.texture_bytes / constants.cache_bytes;
+    let read = load.bytes / buffers + load.texture_bytes / textures;
     load.wait + if caps.is_software { compute + read } else { compute.max(read) }
 }
 
@@ -146,6 +151,7 @@ fn split_load(sizes: &Sizes, caps: &DeviceCaps, choice: &LayerChoice, products: 
         groups: sizes.tiles * (sizes.units4 / along_units).ceil(),
         flops: products * invocations * sizes.state4 * sizes.gates * sizes.rows * BLOCK_FLOPS,
         bytes: VEC * invocations * each,
+        texture_bytes: 0.0,
         wait: caps.constants.dispatch + 2.0 * products * slices.log2() * caps.constants.barrier,
     }
 }
@@ -160,11 +166,19 @@ fn tile_load(sizes: &Sizes, caps: &DeviceCaps, choice: &LayerChoice, tile: TileS
     let blocks = invocations * sizes.state4 * sizes.gates * columns;
     let inputs = invocations * sizes.state4 * row_count / lanes;
     let is_step = choice.strategy == Strategy::StepTile;
+    let weights = blocks * sizes.block;
+    let update = invocations * columns * row_count * sizes.update();
+    let (buffers, textures) = if tile.from_textures {
+        // The states are written once more, at about the cost of a load.
+        (update + invocations * columns * row_count, weights + inputs)
+    } else {
+        (weights + inputs + update, 0.0)
+    };
     Load {
         groups: parts * sizes.tiles,
         flops: blocks * row_count * BLOCK_FLOPS,
-        bytes: VEC
-            * (blocks * sizes.block + inputs + invocations * columns * row_count * sizes.update()),
+        bytes: VEC * buffers,
+        texture_bytes: VEC * textures,
         wait: if is_step { caps.constants.dispatch } else { caps.constants.barrier },
     }
 }
@@ -180,6 +194,7 @@ fn stationary_load(sizes: &Sizes, caps: &DeviceCaps, shape: StationaryShape) -> 
         groups: sizes.tiles,
         flops: blocks * sizes.rows * BLOCK_FLOPS,
         bytes: VEC * (invocations * inputs * sizes.rows + owned * (sizes.gates + 2.0 + parts)),
+        texture_bytes: 0.0,
         wait: caps.constants.barrier * if shape.slices > 1 { 2.0 } else { 1.0 },
     }
 }
@@ -199,6 +214,7 @@ fn matrix_load(sizes: &Sizes, caps: &DeviceCaps) -> Load {
         groups,
         flops: groups * inputs * sizes.gates * 16.0 * 16.0 * BLOCK_FLOPS / MATRIX_RATE,
         bytes: VEC * (brought + owned * sizes.update()),
+        texture_bytes: 0.0,
         wait: caps.constants.dispatch + inputs / 4.0 * 2.0 * caps.constants.barrier,
     }
 }
@@ -219,6 +235,7 @@ fn grid_load(sizes: &Sizes, caps: &DeviceCaps, choice: &LayerChoice, grid: GridS
         groups,
         flops: blocks * turns * sizes.rows * BLOCK_FLOPS,
         bytes: VEC * (gathered + owned * (handed + sizes.rows * sizes.update())),
+        texture_bytes: 0.0,
         wait: turns * step,
     }
 }
@@ -250,6 +267,7 @@ fn direct_load(
         groups: (row_tiles / along_rows).ceil() * parts,
         flops: invocations * sizes.state4 * sizes.gates * sizes.rows * BLOCK_FLOPS,
         bytes: VEC * invocations * each * loads,
+        texture_bytes: 0.0,
         wait: if is_resident {
             caps.constants.barrier
         } else {
@@ -266,7 +284,7 @@ mod tests {
     use crate::plan::strategy::choose;
 
     fn ask(batch: u32, strategy: Strategy) -> Ask {
-        Ask { batch, steps: 100, strategy, precision: Precision::F32 }
+        Ask { batch, steps: 100, strategy, precision: Precision::F32, has_textures: false }
     }
 
     #[test]

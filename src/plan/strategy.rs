@@ -8,7 +8,7 @@ use super::predict;
 use super::split;
 use super::stationary::{self, StationaryShape};
 use super::tile::{self, TileShape};
-use super::{ceil_div, grid, matrix, to_u32, wave};
+use super::{ceil_div, grid, matrix, texture, to_u32, wave};
 use crate::error::{Error, Result};
 use crate::kernel::{Precision, RowTile};
 use crate::model::LayerSpec;
@@ -175,6 +175,8 @@ pub(super) struct Ask {
     pub(super) steps: u32,
     pub(super) strategy: Strategy,
     pub(super) precision: Precision,
+    /// Whether kernels may read textures.
+    pub(super) has_textures: bool,
 }
 
 /// Picks the drivers of a network's layers: those that were asked for, or those with the least predicted
@@ -305,7 +307,7 @@ fn shape(
             step(spec, batch, caps).map_err(|e| e.to_string())
         }
         Strategy::Resident => resident(spec, ask, caps),
-        Strategy::StepTile | Strategy::ResidentTile => tile(spec, batch, caps, strategy),
+        Strategy::StepTile | Strategy::ResidentTile => tile(spec, ask, caps, strategy),
         Strategy::Stationary => stationary(spec, batch, caps),
         Strategy::StepSplit => plain_pointwise(spec).and_then(|()| split::layer(spec, batch, caps)),
         Strategy::Wavefront => Err(wave::NEEDS.into()),
@@ -338,11 +340,12 @@ fn step(spec: &LayerSpec, batch: u32, caps: &DeviceCaps) -> Result<LayerChoice> 
 /// Shapes the tile driver for a layer, or says what it would need.
 fn tile(
     spec: &LayerSpec,
-    batch: u32,
+    ask: Ask,
     caps: &DeviceCaps,
     strategy: Strategy,
 ) -> std::result::Result<LayerChoice, String> {
     plain_pointwise(spec)?;
+    let batch = ask.batch;
     let lanes = tile::lanes(caps)?;
     let words = |e: Error| e.to_string();
     let gates = to_u32(spec.cell.gates()).map_err(words)?;
@@ -352,7 +355,10 @@ fn tile(
     // A resident loop has only its tiles to fill the device with.
     let share = ceil_div(batch.saturating_mul(directions), caps.workgroups_at_once.max(1));
     let rows = if spread { batch } else { batch.min(share) };
-    let (rows, tile) = tile::shape(caps, lanes, (rows, gates, units4), spread);
+    let (rows, mut tile) = tile::shape(caps, lanes, (rows, gates, units4), spread);
+    let values = texture::layer_values(spec, batch);
+    tile.from_textures =
+        ask.has_textures && values.iter().all(|values| texture::holds(*values, caps));
     let workgroup = [tile.lanes * tile.subgroups, 1];
     let choice = LayerChoice::new(strategy, rows, tile.groups, workgroup);
     Ok(LayerChoice { tile: Some(tile), ..choice })

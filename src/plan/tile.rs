@@ -19,6 +19,8 @@ pub struct TileShape {
     pub columns: u32,
     /// Such parts that a subgroup computes one after the other.
     pub passes: u32,
+    /// Whether it reads weights and states from textures.
+    pub from_textures: bool,
 }
 
 /// Rows of a workgroup.
@@ -70,7 +72,8 @@ pub(super) fn shape(
         let subgroups = parts.min(most_subgroups).clamp(1, most);
         (subgroups, ceil_div(parts, subgroups))
     };
-    (rows, TileShape { lanes, subgroups: subgroups.max(1), groups, columns, passes })
+    let subgroups = subgroups.max(1);
+    (rows, TileShape { lanes, subgroups, groups, columns, passes, from_textures: false })
 }
 
 /// Lanes of the device's subgroups, or what a tile kernel needs.

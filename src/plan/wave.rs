@@ -309,7 +309,13 @@ mod tests {
         caps.constants.dispatch = 1e-4;
         let choices = |caps: &DeviceCaps| {
             let precision = Precision::F32;
-            let ask = Ask { batch: 1, steps: 100, strategy: Strategy::Auto, precision };
+            let ask = Ask {
+                batch: 1,
+                steps: 100,
+                strategy: Strategy::Auto,
+                precision,
+                has_textures: false,
+            };
             strategy::choose_all(&layers, ask, caps).expect("takes the layers")
         };
         let names =
@@ -328,7 +334,7 @@ mod tests {
         let caps = DeviceCaps::webgpu_default();
         let layers = [layer(Cell::Lstm, 8), layer(Cell::Gru, 8)];
         let (strategy, precision) = (Strategy::Wavefront, Precision::F32);
-        let ask = Ask { batch: 1, steps: 10, strategy, precision };
+        let ask = Ask { batch: 1, steps: 10, strategy, precision, has_textures: false };
         let error = strategy::choose_all(&layers, ask, &caps);
         let error = error.expect_err("no stack").to_string();
         assert!(error.contains("two or more equal layers"), "{error}");

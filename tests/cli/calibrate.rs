@@ -19,7 +19,7 @@ fn calibrate_measures_once_and_keeps_it() {
     let first = constants(&first.ok());
     let value = |name: &str| first[name].as_f64().expect(name);
     let names = ["memory_bytes", "dispatch", "barrier", "round_trip", "group_flops"];
-    for name in names.into_iter().chain(["group_cache_bytes"]) {
+    for name in names.into_iter().chain(["group_cache_bytes", "texture_bytes"]) {
         assert!(value(name).is_finite() && value(name) > 0.0, "{name}: {first}");
     }
     assert!(value("group_flops") <= value("flops"), "{first}");

@@ -135,7 +135,7 @@ fn measure(
 }
 
 /// Name, value with unit, and meaning of every constant.
-fn rows(constants: &Constants) -> [(&'static str, String, &'static str); 8] {
+fn rows(constants: &Constants) -> [(&'static str, String, &'static str); 9] {
     let rate = |value: f64, unit: &str| format!("{}{unit}", scaled(value));
     let time = |value: f64| format!("{}s", scaled(value));
     let flops = |value| rate(value, "FLOP/s");
@@ -146,6 +146,11 @@ fn rows(constants: &Constants) -> [(&'static str, String, &'static str); 8] {
         ("memory", bytes(constants.memory_bytes), "read, each workgroup its own data"),
         ("cache", bytes(constants.cache_bytes), "read, all workgroups the same 512 KiB"),
         ("  one workgroup", bytes(constants.group_cache_bytes), "read by one workgroup alone"),
+        (
+            "  through a texture",
+            bytes(constants.texture_bytes),
+            "read, all workgroups the same 512 KiB",
+        ),
         ("dispatch", time(constants.dispatch), "to the next one that depends on it"),
         ("barrier", time(constants.barrier), "of a workgroup of 256, with its exchange"),
         ("round trip", time(constants.round_trip), "from a submit to its mapped result"),

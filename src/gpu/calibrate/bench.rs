@@ -45,7 +45,7 @@ pub(super) struct Job<'a> {
     pub(super) block: Calibrate,
     pub(super) rounds: Rounds,
     /// Read-only bindings.
-    pub(super) inputs: &'a [&'a wgpu::Buffer],
+    pub(super) inputs: &'a [wgpu::BindingResource<'a>],
     /// What invocation `.0` adds to its total in a dispatch of `.1` rounds.
     pub(super) expected: &'a dyn Fn(u32, u32) -> [u32; 4],
 }
@@ -188,27 +188,26 @@ impl<'a> Bench<'a> {
         kernel: &Pipeline,
         probe: Probe,
         block: Calibrate,
-        inputs: &[&wgpu::Buffer],
+        inputs: &[wgpu::BindingResource<'_>],
         output: &wgpu::Buffer,
     ) -> Result<wgpu::BindGroup> {
         self.gpu.scoped("calibration bindings", || {
             let bytes = bytemuck::bytes_of(&block);
             let uniform = self.gpu.buffer_with("calibrate", bytes, wgpu::BufferUsages::UNIFORM)?;
-            let mut inputs = inputs.iter().copied();
+            let mut inputs = inputs.iter().cloned();
             let resources =
                 Kernel::Calibrate(probe).spec().bindings.iter().filter_map(|(_, access)| {
                     match access {
-                        Access::Uniform | Access::StepUniform => Some(&uniform),
-                        Access::Read => inputs.next(),
-                        Access::ReadWrite => Some(output),
+                        Access::Uniform | Access::StepUniform => Some(uniform.as_entire_binding()),
+                        Access::Read | Access::ReadTexture => inputs.next(),
+                        Access::ReadWrite | Access::WriteTexture | Access::ReadWriteTexture => {
+                            Some(output.as_entire_binding())
+                        }
                     }
                 });
             let entries: Vec<_> = (0u32..)
                 .zip(resources)
-                .map(|(binding, buffer)| wgpu::BindGroupEntry {
-                    binding,
-                    resource: buffer.as_entire_binding(),
-                })
+                .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
                 .collect();
             Ok(self.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some("calibration"),

@@ -9,6 +9,7 @@ mod expect;
 
 use super::Gpu;
 use super::pipelines::Pipelines;
+use super::weights::Part;
 use crate::error::Result;
 use crate::kernel::calibrate::Probe;
 use crate::kernel::uniforms::Calibrate;
@@ -51,6 +52,12 @@ pub(crate) fn calibrate(gpu: &Gpu, progress: &mut dyn FnMut(&'static str)) -> Re
     let cache_bytes = cache(&bench, &source, sizes.groups)?;
     progress("cache, one workgroup");
     let group_cache_bytes = cache(&bench, &source, 1)?;
+    progress("cache, through a texture");
+    let texture_bytes = match gpu.caps.texture_lines {
+        // No kernel reads a texture then.
+        0 => cache_bytes,
+        _ => texture(&bench, &source, sizes.groups)?,
+    };
     progress("dispatch");
     let dispatch = dispatch(&bench)?;
     progress("barrier");
@@ -65,6 +72,7 @@ pub(crate) fn calibrate(gpu: &Gpu, progress: &mut dyn FnMut(&'static str)) -> Re
         memory_bytes,
         cache_bytes: cache_bytes.max(group_cache_bytes),
         group_cache_bytes,
+        texture_bytes,
         dispatch,
         barrier,
         round_trip,
@@ -133,7 +141,7 @@ fn multiply(
                 lanes: LANES,
                 block: Calibrate::default(),
                 rounds: Rounds::Doubled,
-                inputs: &[&weights],
+                inputs: &[weights.as_entire_binding()],
                 expected: &|at, rounds| expect::multiplied(probe, at, rounds),
             })?;
             *best = best.max(per_round * f64::from(LANES) * f64::from(groups) / seconds);
@@ -146,7 +154,8 @@ fn multiply(
 fn source(bench: &Bench<'_>, count: u32) -> Result<wgpu::Buffer> {
     let bytes = u64::from(count) * VEC4;
     let source = bench.gpu.scoped("calibration source", || {
-        Ok(bench.gpu.buffer("calibration source", bytes, wgpu::BufferUsages::STORAGE))
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        Ok(bench.gpu.buffer("calibration source", bytes, usage))
     })?;
     let groups = count.div_ceil(LANES);
     let x = groups.min(1024);
@@ -172,10 +181,29 @@ fn memory(bench: &Bench<'_>, sizes: Sizes) -> Result<f64> {
         block: Calibrate { rounds, mask: part - 1, group_stride: part },
         // One pass over the buffer is one dispatch: a second would find what the first left in cache.
         rounds: Rounds::Fixed(rounds),
-        inputs: &[&source],
+        inputs: &[source.as_entire_binding()],
         expected: &|at, rounds| expect::read(at, rounds, part - 1, part),
     })?;
     Ok(read_bytes(sizes.groups.min(sizes.streamed / part)) / seconds)
+}
+
+/// Bytes per second through a texture, `groups` workgroups reading the same.
+fn texture(bench: &Bench<'_>, source: &wgpu::Buffer, groups: u32) -> Result<f64> {
+    let count = u32::try_from(source.size() / VEC4).unwrap_or(u32::MAX);
+    let view = bench.gpu.scoped("calibration texture", || {
+        Ok(bench.gpu.texture_of("calibration texture", &Part::whole(source.clone())))
+    })?;
+    let seconds = bench.seconds_per_round(&Job {
+        name: "texture",
+        probe: Probe::ReadTexture,
+        groups,
+        lanes: LANES,
+        block: Calibrate { rounds: 0, mask: count - 1, group_stride: 0 },
+        rounds: Rounds::Doubled,
+        inputs: &[wgpu::BindingResource::TextureView(&view)],
+        expected: &|at, rounds| expect::read(at, rounds, count - 1, 0),
+    })?;
+    Ok(read_bytes(groups) / seconds)
 }
 
 /// Bytes per second, `groups` workgroups reading the same.
@@ -188,7 +216,7 @@ fn cache(bench: &Bench<'_>, source: &wgpu::Buffer, groups: u32) -> Result<f64> {
         lanes: LANES,
         block: Calibrate { rounds: 0, mask: count - 1, group_stride: 0 },
         rounds: Rounds::Doubled,
-        inputs: &[source],
+        inputs: &[source.as_entire_binding()],
         expected: &|at, rounds| expect::read(at, rounds, count - 1, 0),
     })?;
     Ok(read_bytes(groups) / seconds)

@@ -31,6 +31,7 @@ pub(super) fn as_table(devices: &[(Device, Option<Constants>)]) -> Table {
         ("memory GB/s", Align::Right),
         ("cache GB/s", Align::Right),
         ("into one workgroup", Align::Right),
+        ("through a texture", Align::Right),
         ("dispatch", Align::Right),
         ("barrier", Align::Right),
         ("round trip", Align::Right),
@@ -44,11 +45,12 @@ pub(super) fn as_table(devices: &[(Device, Option<Constants>)]) -> Table {
                 figure(c.memory_bytes / 1e9),
                 figure(c.cache_bytes / 1e9),
                 figure(c.group_cache_bytes / 1e9),
+                figure(c.texture_bytes / 1e9),
                 seconds(c.dispatch),
                 seconds(c.barrier),
                 seconds(c.round_trip),
             ]),
-            None => row.extend((0..8).map(|_| format!("n/a ({NOT_CALIBRATED})"))),
+            None => row.extend((0..9).map(|_| format!("n/a ({NOT_CALIBRATED})"))),
         }
         table.row(row);
     }

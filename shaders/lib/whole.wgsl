@@ -1,0 +1,9 @@
+// An address as one vector of all lanes.
+//
+// llvmpipe makes of a load or store a loop over its lanes, into which it moves the sums and products that the address
+// comes from: dozens of scalar instructions for each lane. It cannot move a shuffle, so that behind one the loop
+// takes a finished address. To be called where all lanes are. On hardware it costs a shuffle.
+
+fn whole(address: u32, lane: u32) -> u32 {
+    return subgroupShuffle(address, lane);
+}
