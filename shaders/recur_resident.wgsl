@@ -5,7 +5,7 @@
 // Grid: x over tiles of WG_Y·ROWS rows, z over directions. h lives in workgroup memory, twice (one
 // copy is read while the other is written), so a step costs one barrier; weights stream from cache.
 // A tile ends with its longest row. Chunks of the time loop hand h over through y, c through `cells`.
-// Needs: a cell file, lib/{own or custom,activation,hidden,index,recur,rowsN}. Host: src/kernel/table.rs, src/plan/layer.rs.
+// Needs: a cell file, lib/{own or custom,no_tape or tape,activation,hidden,index,recur,rowsN}. Host: src/kernel/table.rs, src/plan/layer.rs.
 
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<storage, read> gates_x: array<vec4f>;             // [D, chunk·B, G, H/4]
@@ -15,7 +15,7 @@
 @group(0) @binding(5) var<storage, read> lengths: array<u32>;               // [B]
 @group(0) @binding(6) var<storage, read_write> y: array<vec4f>;             // [T, B, D, H/4]
 @group(0) @binding(7) var<storage, read_write> cells: array<vec4f>;         // [D, B, H/4]: c
-@group(0) @binding(8) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom; else unused
+@group(0) @binding(8) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom; or lib/tape; or unused
 
 override WG_X: u32 = 64u;
 override WG_Y: u32 = 1u;
@@ -89,6 +89,7 @@ fn main(@builtin(local_invocation_id) lane: vec3u, @builtin(workgroup_id) group:
                     gx[g] = gates_x[gx0 + g * recur.units4];
                     gh[g] = row_of(acc[g], r) + bias_hh[d * columns + g * recur.units4 + unit];
                 }
+                keep_gates(gx0, gh);
                 let cell_at = state_index(row, d, recur.units4) + unit;
                 var before: array<vec4f, STATES>;
                 before[0] = source_row(base[r] + unit);

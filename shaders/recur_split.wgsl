@@ -3,9 +3,11 @@
 //   gh = W_hh·h_{t-1} + b_hh;   h_t, c_t = cell_step(gx, gh, h_{t-1}, c_{t-1})
 //
 // With one or two sequences a step per dispatch has too few invocations to hide its loads. Here slice
-// i of WG_Y takes the inputs k4 = i, i + WG_Y, …, and slice 0 finishes the units.
+// i of WG_Y takes the inputs k4 = i, i + WG_Y, …, and slice 0 finishes the units. Slices are added up through
+// workgroup memory, or by shuffles where subgroups have one size.
 // Grid: x over WG_X groups of four units, y over tiles of ROWS rows, z over directions.
-// Needs: a cell file, lib/{own or custom,activation,advance,hidden,index,recur,rowsN,slices}.
+// Needs: a cell file, lib/{own or custom,no_tape or tape,activation,advance,hidden,index,recur,rowsN}, and lib/{lanes,slices} or
+// lib/{lanes_subgroup,slices_subgroup,shuffleN}.
 // Host: src/kernel/table.rs, src/plan/split.rs.
 
 struct Step {
@@ -21,7 +23,7 @@ struct Step {
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;               // [B]
 @group(0) @binding(7) var<storage, read_write> y: array<vec4f>;             // [T, B, D, H/4]
 @group(0) @binding(8) var<storage, read_write> cells: array<vec4f>;         // [D, B, H/4]: c
-@group(0) @binding(9) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom; else unused
+@group(0) @binding(9) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom; or lib/tape; or unused
 
 var<private> is_first: bool;
 
@@ -32,8 +34,9 @@ fn source_row(index: u32) -> vec4f {
     return y[index];
 }
 
-@compute @workgroup_size(WG_X, WG_Y, 1)
-fn main(@builtin(local_invocation_id) lane: vec3u, @builtin(workgroup_id) group: vec3u) {
+@compute @workgroup_size(WG_X * WG_Y, 1, 1)
+fn main(invocation: Invocation, @builtin(workgroup_id) group: vec3u) {
+    let lane = lane_of(invocation);
     let unit = group.x * WG_X + lane.x;
     let row0 = group.y * ROWS;
     let d = group.z;
@@ -72,6 +75,7 @@ fn main(@builtin(local_invocation_id) lane: vec3u, @builtin(workgroup_id) group:
             gx[g] = gates_x[gx0 + g * recur.units4];
             gh[g] = row_of(sum[g], r) + bias_hh[d * columns + g * recur.units4 + unit];
         }
+        keep_gates(gx0, gh);
         let h = source_row(base[r] + unit);
         let t = time_of(s, len, reads_backwards(recur.reverse_mask, d));
         let cell_at = state_index(row, d, recur.units4) + unit;

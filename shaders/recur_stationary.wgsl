@@ -9,7 +9,7 @@
 // lanes of a subgroup share what they read of h; without subgroups LANES is 1.
 // Grid: x over tiles of ROWS sequences, z over directions.
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
-// Needs: a cell file, lib/{own or custom,activation,index,recur,rowsN}, and lib/alone, or lib/{together,shuffleN}
+// Needs: a cell file, lib/{own or custom,no_tape or tape,activation,index,recur,rowsN}, and lib/alone, or lib/{together,shuffleN}
 // with LANES > 1.
 // Host: src/kernel/table.rs, src/plan/stationary.rs.
 
@@ -21,7 +21,7 @@
 @group(0) @binding(5) var<storage, read> lengths: array<u32>;               // [B]
 @group(0) @binding(6) var<storage, read_write> y: array<vec4f>;             // [T, B, D, H/4]
 @group(0) @binding(7) var<storage, read_write> cells: array<vec4f>;         // [D, B, H/4]: c
-@group(0) @binding(8) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom; else unused
+@group(0) @binding(8) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom; or lib/tape; or unused
 
 const SPAN: u32 = SHARES * LANES;
 const STATE_ROW: u32 = SPAN * SLICES;
@@ -159,6 +159,7 @@ fn main(
                         gh[g] += partial[((part * GATES + g) * ROWS + r) * UNITS + unit];
                     }
                 }
+                keep_gates(gx0, gh);
                 var before: array<vec4f, STATES>;
                 before[0] = state[read0 + r * STATE_ROW + unit];
                 if (STATES == 2u) {

@@ -5,7 +5,7 @@
 // Grid: x over groups of four units, y over tiles of ROWS rows, z over directions. An invocation
 // owns all gates of its units for its rows. y is the state's home: h_{t-1} is read from it, h_t is
 // written to it; with PROJECTED the cell's h goes to `cells` and recur_project.wgsl writes y.
-// Needs: a cell file, lib/{own or custom,activation,hidden,index,recur,rowsN}. Host: src/kernel/table.rs, src/plan/layer.rs.
+// Needs: a cell file, lib/{own or custom,no_tape or tape,activation,hidden,index,recur,rowsN}. Host: src/kernel/table.rs, src/plan/layer.rs.
 
 struct Step {
     index: u32, // step, counted from recur.first_step
@@ -20,7 +20,7 @@ struct Step {
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;               // [B]
 @group(0) @binding(7) var<storage, read_write> y: array<vec4f>;             // [T, B, D, R/4]
 @group(0) @binding(8) var<storage, read_write> cells: array<vec4f>;         // [2, D, B, H/4]: c, h before projection
-@group(0) @binding(9) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom; else unused
+@group(0) @binding(9) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom; or lib/tape; or unused
 
 override WG_X: u32 = 64u;
 override WG_Y: u32 = 1u;
@@ -66,6 +66,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
             gx[g] = gates_x[gx0 + g * recur.units4];
             gh[g] = row_of(acc[g], r) + bias_hh[d * columns + g * recur.units4 + unit];
         }
+        keep_gates(gx0, gh);
         var before: array<vec4f, STATES>;
         if (!PROJECTED) {
             before[0] = source_row(base[r] + unit);

@@ -8,7 +8,7 @@
 // or in a texture beside it. Weights are read from a buffer or a texture.
 // Grid: x over tiles of ROW_COUNT rows, y over parts of the units, z over directions.
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
-// Needs: a cell file, lib/{own or custom,activation,advance,index,recur,rowsN,shuffleN,tile_product,whole}, and
+// Needs: a cell file, lib/{own or custom,no_tape or tape,activation,advance,index,recur,rowsN,shuffleN,tile_product,whole}, and
 // lib/{weight_buffer,state_buffer} or lib/{weight_texture,state_texture,texel}: bindings 3 and 5.
 // Host: src/kernel/table.rs, src/plan/tile.rs.
 
@@ -23,7 +23,7 @@ struct Step {
 @group(0) @binding(6) var<storage, read> lengths: array<u32>;               // [B]
 @group(0) @binding(7) var<storage, read_write> y: array<vec4f>;             // [T, B, D, H/4]
 @group(0) @binding(8) var<storage, read_write> cells: array<vec4f>;         // [D, B, H/4]: c
-@group(0) @binding(9) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom; else unused
+@group(0) @binding(9) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom; or lib/tape; or unused
 
 const ROW_COUNT: u32 = GROUPS * ROWS;
 
@@ -49,6 +49,7 @@ fn update(sums_at: u32, at: Places, s: u32, row: u32, d: u32, unit: u32) {
     gx[${g}] = gates_x[at.gates + ${g}u * recur.units4];
     gh[${g}] = sums[sums_at + ${g}u];
     //@ end
+    keep_gates(at.gates, gh);
     let h = advance(gx, gh, source_row(at.before), at.cell, at.y, d, unit);
     keep_state(s, row, d, unit, h);
 }

@@ -3,7 +3,7 @@
 use wgpu_rnn::cell::CellOptions;
 use wgpu_rnn::kernel::{Kernel, Precision};
 use wgpu_rnn::plan::{
-    DeviceCaps, Grid, NetworkSpec, Op, Plan, PlanRequest, RunShape, steps_capacity,
+    Constants, DeviceCaps, Grid, NetworkSpec, Op, Plan, PlanRequest, RunShape, steps_capacity,
 };
 use wgpu_rnn::{Activation, Cell, ErrorKind, HeadSpec, InputSpec, LayerSpec, Layout, Strategy};
 
@@ -404,4 +404,43 @@ fn rows_too_wide_for_a_driver_that_ends_loops_go_apart() {
     caps.loop_limit = Some(65_535);
     assert!(!choice(&caps).is_fused);
     assert!(choice(&caps).reason.contains("loop iterations"), "{}", choice(&caps).reason);
+}
+
+#[test]
+fn textures_are_read_where_they_pay_and_may_be() {
+    let constants = Constants::for_software(2, true);
+    let caps = DeviceCaps {
+        is_software: true,
+        subgroup: Some(8),
+        constants,
+        ..DeviceCaps::webgpu_default()
+    };
+    let network = network(Cell::Lstm, 64, 128);
+    let reads = |caps: &DeviceCaps, request: PlanRequest| {
+        let plan = Plan::new(&network, request, caps).expect("fits");
+        let found = kernels(&plan);
+        let has = |kernel| found.contains(&kernel);
+        let textures = [Kernel::RecurTileTextures, Kernel::GemmTileTextures, Kernel::FillTexture];
+        let is_all = textures.into_iter().all(has);
+        assert_eq!(textures.into_iter().any(has), is_all, "{found:?}");
+        assert_eq!(is_all, !plan.textures.is_empty());
+        is_all
+    };
+    for strategy in [Strategy::StepTile, Strategy::ResidentTile] {
+        let request = request(8, 100, strategy);
+        assert!(reads(&caps, request));
+        // Weights that a trainer writes have no copy; f16 has none; hardware reads buffers as fast.
+        assert!(!reads(&caps, PlanRequest { has_fixed_weights: false, ..request }));
+        assert!(!reads(&caps, PlanRequest { precision: Precision::F16, ..request }));
+        assert!(!reads(&DeviceCaps { is_software: false, ..caps.clone() }, request));
+        // Nor where the device cannot, or gains nothing.
+        assert!(!reads(&DeviceCaps { texture_lines: 0, ..caps.clone() }, request));
+        let slow = Constants { texture_bytes: constants.cache_bytes, ..constants };
+        assert!(!reads(&DeviceCaps { constants: slow, ..caps.clone() }, request));
+    }
+    // What one texture cannot hold stays in its buffer: 64 × 4 × 128 / 4 values of W_ih.
+    let few = DeviceCaps { texture_lines: 1, ..caps };
+    let plan = Plan::new(&network, request(8, 100, Strategy::StepTile), &few).expect("fits");
+    assert!(kernels(&plan).contains(&Kernel::RecurTile), "{:?}", kernels(&plan));
+    assert!(kernels(&plan).contains(&Kernel::GemmTile), "{:?}", kernels(&plan));
 }

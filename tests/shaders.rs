@@ -37,6 +37,13 @@ fn variants() -> Vec<Variant> {
                                 vec![("LANES", 8), ("SHARES", 2), ("SLICES", 1), ("UNITS", 16)];
                             variants.push(Variant { consts, ..variant.clone() });
                         }
+                        if kernel.can_keep_gates() && !custom {
+                            variants.push(Variant { keeps_gates: true, ..variant.clone() });
+                        }
+                        if kernel == Kernel::RecurSplit {
+                            let consts = vec![("LANES", 8)];
+                            variants.push(Variant { consts, ..variant.clone() });
+                        }
                         if spec.stores && !spec.matrices {
                             variants.push(Variant { precision: Precision::F16, ..variant.clone() });
                         }
@@ -123,10 +130,10 @@ fn bindings_equal_the_table() {
             found.insert(binding.binding, (global.name.clone().expect("named"), access));
         }
         let table: BTreeMap<u32, (String, Access)> = (0u32..)
-            .zip(variant.kernel.spec().bindings)
+            .zip(variant.bindings())
             .map(|(index, (name, access))| {
-                let access = if *access == Access::StepUniform { Access::Uniform } else { *access };
-                (index, ((*name).to_owned(), access))
+                let access = if access == Access::StepUniform { Access::Uniform } else { access };
+                (index, (name.to_owned(), access))
             })
             .collect();
         assert_eq!(found, table, "{variant}");

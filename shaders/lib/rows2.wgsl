@@ -14,3 +14,9 @@ fn load_rows(base: array<u32, ROWS>, k4: u32) -> Rows {
 fn row_of(rows: Rows, r: u32) -> vec4f {
     return rows[r];
 }
+
+fn with_row(rows: Rows, r: u32, value: vec4f) -> Rows {
+    var changed = rows;
+    changed[r] = value;
+    return changed;
+}

@@ -3,8 +3,3 @@
 fn shuffled(rows: Rows, lane: u32) -> Rows {
     return subgroupShuffle(rows, lane);
 }
-
-// The register tile of the rows from `first` on in the driver's `staged`.
-fn staged_rows(first: u32) -> Rows {
-    return staged[first];
-}

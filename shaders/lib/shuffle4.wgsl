@@ -6,8 +6,3 @@ fn shuffled(rows: Rows, lane: u32) -> Rows {
         subgroupShuffle(rows[2], lane), subgroupShuffle(rows[3], lane),
     );
 }
-
-// The register tile of the rows from `first` on in the driver's `staged`.
-fn staged_rows(first: u32) -> Rows {
-    return Rows(staged[first], staged[first + 1u], staged[first + 2u], staged[first + 3u]);
-}

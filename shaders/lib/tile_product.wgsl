@@ -13,7 +13,10 @@ for (var k0 = 0u; k0 < k4_count; k0 += LANES) {
         staged[r] = source_row(whole(base[r] + mine_k4, sub_lane));
     }
     //@ for q in GROUPS
-    let mine_${q} = staged_rows(${q}u * ROWS);
+    var mine_${q}: Rows;
+    //@ for r in ROWS
+    mine_${q} = with_row(mine_${q}, ${r}u, staged[${q}u * ROWS + ${r}u]);
+    //@ end
     //@ end
     let lanes = min(LANES, k4_count - k0);
     for (var l = 0u; l < lanes; l++) {

@@ -47,8 +47,6 @@ fn source_row(index: u32) -> vec4f {
     return gates_h[index];
 }
 
-// Register tiles of lib/shuffleN on their way; unused here.
-var<private> staged: array<vec4f, 4>;
 // W_hhᵀ·dgh of the tiles of rows of an invocation.
 var<private> handed: array<Rows, GROUPS>;
 

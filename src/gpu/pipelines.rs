@@ -73,7 +73,7 @@ fn compile(gpu: &Gpu, variant: &Variant, checked: bool, kept: Option<&Kept>) -> 
     let spec = variant.kernel.spec();
     let label = variant.to_string();
     let entries: Vec<_> =
-        (0u32..).zip(spec.bindings).map(|(binding, (_, access))| entry(binding, *access)).collect();
+        (0u32..).zip(variant.bindings()).map(|(at, (_, access))| entry(at, access)).collect();
     let layout = gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
         label: Some(&label),
         entries: &entries,

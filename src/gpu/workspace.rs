@@ -137,7 +137,7 @@ impl Workspace {
         let call = &self.plan.calls[index];
         let mut slots = call.slots.iter();
         let mut entries = Vec::new();
-        for (binding, (name, access)) in (0u32..).zip(call.variant.kernel.spec().bindings) {
+        for (binding, (name, access)) in (0u32..).zip(call.variant.bindings()) {
             let resource = match access {
                 Access::Uniform => {
                     window(&self.uniforms, call.uniform.into(), call.uniform_bytes.into())

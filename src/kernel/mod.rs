@@ -216,6 +216,19 @@ impl Kernel {
         Self::Train(train::Stage::MaskStates),
     ];
 
+    /// Tells whether it can keep W_hh's pre-activations for backpropagation, with plain rules.
+    pub const fn can_keep_gates(self) -> bool {
+        matches!(
+            self,
+            Self::RecurStep
+                | Self::RecurResident
+                | Self::RecurTile
+                | Self::RecurTileTextures
+                | Self::RecurStationary
+                | Self::RecurSplit
+        )
+    }
+
     /// Returns the row of the table.
     pub const fn spec(self) -> KernelSpec {
         match self {

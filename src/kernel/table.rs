@@ -11,7 +11,7 @@ const NORM: &str = include_str!("../../shaders/lib/norm.wgsl");
 const HEAD_ROWS: &str = include_str!("../../shaders/lib/head.wgsl");
 const GEMM_ROWS: &str = include_str!("../../shaders/lib/gemm.wgsl");
 const ADVANCE: &str = include_str!("../../shaders/lib/advance.wgsl");
-const SLICES: &str = include_str!("../../shaders/lib/slices.wgsl");
+pub(super) const SLICES: &str = include_str!("../../shaders/lib/slices.wgsl");
 pub(super) const OWN: &str = include_str!("../../shaders/lib/own.wgsl");
 pub(super) const TEXEL: &str = include_str!("../../shaders/lib/texel.wgsl");
 const WHOLE: &str = include_str!("../../shaders/lib/whole.wgsl");
@@ -248,8 +248,9 @@ pub(super) const RECUR_STATIONARY: KernelSpec = KernelSpec {
 pub(super) const RECUR_SPLIT: KernelSpec = KernelSpec {
     name: "recur_split",
     wgsl: include_str!("../../shaders/recur_split.wgsl"),
-    libs: &[ACTIVATION, ADVANCE, HIDDEN, INDEX, RECUR, SLICES],
+    libs: &[ACTIVATION, ADVANCE, HIDDEN, INDEX, RECUR],
     overrides: &["WG_X", "WG_Y", "PART_TILES"],
+    consts: &[("LANES", 1)],
     ..RECUR_STEP
 };
 
@@ -270,6 +271,7 @@ pub(super) const RECUR_WAVE: KernelSpec = KernelSpec {
         ("y", ReadWrite),
         ("cells", ReadWrite),
     ],
+    consts: &[],
     ..RECUR_SPLIT
 };
 

@@ -1,8 +1,8 @@
 //! One pipeline of a kernel: its cell, row tile, rules and sizes, and the WGSL that they make together.
 
-use super::table::OWN;
+use super::table::{OWN, SLICES};
 use super::train::Stage;
-use super::{Kernel, Precision, Rules, expand};
+use super::{Access, Kernel, Precision, Rules, expand};
 use crate::cell::Cell;
 
 const FUNCTION: &str = include_str!("../../shaders/lib/function.wgsl");
@@ -12,6 +12,14 @@ const TOGETHER: &str = include_str!("../../shaders/lib/together.wgsl");
 const MATRIX_ENABLE: &str = include_str!("../../shaders/lib/matrix_enable.wgsl");
 const MATRIX: &str = include_str!("../../shaders/lib/matrix.wgsl");
 const MATRIX_EMULATED: &str = include_str!("../../shaders/lib/matrix_emulated.wgsl");
+const SLICES_SUBGROUP: &str = include_str!("../../shaders/lib/slices_subgroup.wgsl");
+const LANES: &str = include_str!("../../shaders/lib/lanes.wgsl");
+const LANES_SUBGROUP: &str = include_str!("../../shaders/lib/lanes_subgroup.wgsl");
+const TAPE: &str = include_str!("../../shaders/lib/tape.wgsl");
+const NO_TAPE: &str = include_str!("../../shaders/lib/no_tape.wgsl");
+/// What a driver declares for the parameters of a cell's options, and what stands there where gates are kept.
+const PARAMS: &str = "var<storage, read> params: array<vec4f>;";
+const GATES_H: &str = "var<storage, read_write> gates_h: array<vec4f>;";
 const ALONE: &str = include_str!("../../shaders/lib/alone.wgsl");
 
 /// Returns the WGSL of a cell, or `None` for a cell that has a driver of its own.
@@ -93,6 +101,8 @@ pub struct Variant {
     pub custom: bool,
     /// How weights and states are stored, for kernels that read them; else f32.
     pub precision: Precision,
+    /// Whether it keeps W_hh's pre-activations for backpropagation, in place of the parameters of a cell's options.
+    pub keeps_gates: bool,
     /// Values of overrides.
     pub overrides: Vec<(&'static str, u32)>,
     /// Values of the sizes in the text.
@@ -111,6 +121,7 @@ impl Variant {
             custom: false,
             // Matrices are multiplied in f16 alone.
             precision: if spec.matrices { Precision::F16 } else { Precision::F32 },
+            keeps_gates: false,
             overrides: Vec::new(),
             consts,
         }
@@ -119,6 +130,15 @@ impl Variant {
     /// Returns the value of an override, where it is set.
     pub fn get(&self, name: &str) -> Option<u32> {
         self.overrides.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
+    }
+
+    /// Lists the bindings of group 0 in order.
+    pub fn bindings(&self) -> Vec<(&'static str, Access)> {
+        let kept = |(name, access): &(&'static str, Access)| match *name {
+            "params" if self.keeps_gates => ("gates_h", Access::ReadWrite),
+            name => (name, *access),
+        };
+        self.kernel.spec().bindings.iter().map(kept).collect()
     }
 
     /// Tells whether it exchanges values between the lanes of a subgroup.
@@ -158,6 +178,16 @@ impl Variant {
         if matches!(self.kernel, Kernel::RecurStationary | Kernel::Train(Stage::BackStep)) {
             parts.push(if self.shuffles() { TOGETHER } else { ALONE });
         }
+        if self.kernel == Kernel::RecurSplit {
+            parts.extend(if self.shuffles() {
+                [LANES_SUBGROUP, SLICES_SUBGROUP]
+            } else {
+                [LANES, SLICES]
+            });
+        }
+        if self.kernel.can_keep_gates() {
+            parts.push(if self.keeps_gates { TAPE } else { NO_TAPE });
+        }
         if spec.stores {
             parts.push(self.precision.wgsl());
         }
@@ -170,7 +200,10 @@ impl Variant {
             (Rules::None, _) => {}
         }
         parts.extend(spec.libs);
-        let text = parts.join("\n");
+        let mut text = parts.join("\n");
+        if self.keeps_gates {
+            text = text.replacen(PARAMS, GATES_H, 1);
+        }
         if self.consts.is_empty() {
             return text;
         }
@@ -212,6 +245,9 @@ impl std::fmt::Display for Variant {
         }
         if self.precision == Precision::F16 {
             f.write_str(" f16")?;
+        }
+        if self.keeps_gates {
+            f.write_str(" keeps gates")?;
         }
         for (name, value) in self.overrides.iter().chain(&self.consts) {
             write!(f, " {name}={value}")?;

@@ -2,6 +2,8 @@
 //!
 //! `layer` adds the recurrent layers, `head` the output layer, `output` what follows.
 
+use std::collections::HashMap;
+
 use super::strategy::Ask;
 use super::texture::Textures;
 use super::*;
@@ -26,6 +28,8 @@ pub(super) struct Builder<'a> {
     pub(super) choices: Vec<LayerChoice>,
     /// Whether a dispatch of the plan clears the header of its exchange.
     pub(super) has_cleared: bool,
+    /// Buffers of backpropagation that layers use one after the other.
+    pub(super) shared: HashMap<train::Shared, usize>,
     /// The textures of the plan, by use.
     pub(super) textures: Textures,
     pub(super) plan: Plan,
@@ -83,7 +87,17 @@ impl<'a> Builder<'a> {
             None => strategy::choose_all(&network.layers, ask, caps)?,
         };
         let textures = Textures::default();
-        Ok(Self { network, caps, batch, steps, choices, has_cleared: false, textures, plan })
+        Ok(Self {
+            network,
+            caps,
+            batch,
+            steps,
+            choices,
+            has_cleared: false,
+            shared: HashMap::new(),
+            textures,
+            plan,
+        })
     }
 
     pub(super) fn build(mut self) -> Result<Plan> {
@@ -106,7 +120,7 @@ impl<'a> Builder<'a> {
                 index = stack.end;
                 rows = self.wave(stack, rows, gates)?;
             } else {
-                rows = self.layer(index, spec, rows, gates, ys[index % 2])?;
+                rows = self.layer(index, spec, rows, gates, ys[index % 2], None)?;
                 index += 1;
             }
         }

@@ -61,7 +61,7 @@ pub(super) fn layer(
             continue;
         }
         for rows in [tile_for(batch), tile_for(batch.min(2)), RowTile::One] {
-            let vecs = rows.rows() * (shares * slices + part_tiles([x, slices], gates));
+            let vecs = rows.rows() * (shares * slices + part_tiles([x, slices], gates, 1));
             // Sixteen bytes for the word that says that a workgroup gave up.
             if vecs * 16 + 16 > caps.workgroup_storage {
                 continue;
@@ -111,7 +111,7 @@ impl Builder<'_> {
         let spins = if self.caps.loop_limit.is_some() { FEW_SPINS } else { SPINS };
         let mut variant = recurrent(Kernel::RecurGrid, spec, choice);
         variant.consts = vec![("SHARES", shape.shares), ("SLICES", slices), ("LOOKS", LOOKS)];
-        let tiles = part_tiles([x, slices], gate_count);
+        let tiles = part_tiles([x, slices], gate_count, 1);
         let each_step = u32::from(self.caps.loop_limit.is_none());
         variant.overrides = vec![
             ("WG_X", x),

@@ -21,6 +21,8 @@ pub(super) struct Chunk<'a> {
     pub(super) recur: Recur,
     /// What every recurrent driver binds.
     pub(super) slots: Vec<Slot>,
+    /// Whether the last of them is for W_hh's pre-activations.
+    pub(super) keeps_gates: bool,
 }
 
 impl Builder<'_> {
@@ -83,6 +85,7 @@ impl Builder<'_> {
         rows: Rows,
         gates: usize,
         y: usize,
+        kept: Option<usize>,
     ) -> Result<Rows> {
         let choice = self.choices[index].clone();
         // The homes of y are used in turn: what was copied of one is old.
@@ -112,8 +115,12 @@ impl Builder<'_> {
                 gate_steps: count,
                 ..Recur::default()
             };
-            let slots = self.recur_slots(index, (gates, y), &buffers);
-            let chunk = Chunk { index, spec, choice: &choice, recur, slots };
+            let mut slots = self.recur_slots(index, (gates, y), &buffers);
+            if let (Some(kept), Some(params)) = (kept, slots.last_mut()) {
+                *params = Slot::Buffer(kept);
+            }
+            let keeps_gates = kept.is_some();
+            let chunk = Chunk { index, spec, choice: &choice, recur, slots, keeps_gates };
             match choice.strategy {
                 _ if self.is_masked() => self.masked_steps(chunk)?,
                 Strategy::StepTile | Strategy::ResidentTile => self.tile(chunk)?,

@@ -31,19 +31,20 @@ impl Builder<'_> {
 
     /// The loop with states in workgroup memory.
     pub(super) fn resident(&mut self, chunk: Chunk<'_>) -> Result<()> {
-        let Chunk { spec, choice, recur, slots, .. } = chunk;
+        let Chunk { spec, choice, recur, slots, keeps_gates, .. } = chunk;
         let most = self.resident_steps(spec, choice, &recur)?;
         let mut variant = recurrent(Kernel::RecurResident, spec, choice);
         let [x, wg_y] = choice.workgroup;
         let state_vecs = 2 * choice.tile_rows() * recur.state4;
         variant.overrides = vec![("WG_X", x), ("WG_Y", wg_y), ("STATE_VECS", state_vecs)];
         set_rules(&mut variant, spec);
+        variant.keeps_gates = keeps_gates;
         self.loop_dispatches(&variant, &slots, recur, (most, choice.tile_rows()))
     }
 
     /// The tile driver, step by step or resident.
     pub(super) fn tile(&mut self, chunk: Chunk<'_>) -> Result<()> {
-        let Chunk { spec, choice, recur, mut slots, .. } = chunk;
+        let Chunk { spec, choice, recur, mut slots, keeps_gates, .. } = chunk;
         let Some(tile) = choice.tile else {
             return Err(Error::unsupported("strategy: expected the sizes of its tile, got none"));
         };
@@ -59,6 +60,7 @@ impl Builder<'_> {
         let mut variant = recurrent(kernel, spec, choice);
         variant.consts = tile.consts();
         set_rules(&mut variant, spec);
+        variant.keeps_gates = keeps_gates;
         let (z, per_group) = (recur.directions, choice.tile_rows());
         if one_step {
             // Every dispatch runs one step from the uniform's on.
@@ -75,13 +77,14 @@ impl Builder<'_> {
 
     /// The loop with weights in registers.
     pub(super) fn stationary(&mut self, chunk: Chunk<'_>) -> Result<()> {
-        let Chunk { spec, choice, recur, slots, .. } = chunk;
+        let Chunk { spec, choice, recur, slots, keeps_gates, .. } = chunk;
         let Some(shape) = choice.stationary else {
             return Err(Error::unsupported("strategy: expected the sizes of its loop, got none"));
         };
         let mut variant = recurrent(Kernel::RecurStationary, spec, choice);
         variant.consts = shape.consts();
         set_rules(&mut variant, spec);
+        variant.keeps_gates = keeps_gates;
         let step_loops = shape.step_loops(choice.rows, to_u32(spec.cell.gates())?);
         let most = self.steps_within(step_loops, spec, choice, recur.step_count)?;
         self.loop_dispatches(&variant, &slots, recur, (most, choice.tile_rows()))

@@ -12,6 +12,7 @@
 
 use super::caps::DeviceCaps;
 use super::grid::GridShape;
+use super::split;
 use super::stationary::StationaryShape;
 use super::strategy::{Ask, LayerChoice, Strategy};
 use super::tile::TileShape;
@@ -145,14 +146,25 @@ fn split_load(sizes: &Sizes, caps: &DeviceCaps, choice: &LayerChoice, products: 
     let [along_units, slices] = choice.workgroup.map(f64::from);
     let invocations = sizes.units4 * sizes.tiles;
     let product = sizes.state4 * (sizes.block * sizes.gates + sizes.rows * shared(caps));
-    let handed = (slices - 1.0) * sizes.gates * sizes.rows * 2.0;
+    let lanes = if choice.strategy == Strategy::StepSplit {
+        split::lanes(choice.workgroup, caps)
+    } else {
+        1
+    };
+    // Slices halve again and again, or subgroups hand one part each over.
+    let (handing, barriers) = if lanes > 1 {
+        (along_units * slices / f64::from(lanes), 1.0)
+    } else {
+        (slices, 2.0 * slices.log2())
+    };
+    let handed = (handing - 1.0) * sizes.gates * sizes.rows * 2.0;
     let each = products * (product + handed) + sizes.rows * sizes.update();
     Load {
         groups: sizes.tiles * (sizes.units4 / along_units).ceil(),
         flops: products * invocations * sizes.state4 * sizes.gates * sizes.rows * BLOCK_FLOPS,
         bytes: VEC * invocations * each,
         texture_bytes: 0.0,
-        wait: caps.constants.dispatch + 2.0 * products * slices.log2() * caps.constants.barrier,
+        wait: caps.constants.dispatch + products * barriers * caps.constants.barrier,
     }
 }
 

@@ -12,6 +12,7 @@ struct Step<'a> {
     choice: &'a LayerChoice,
     recur: Recur,
     slots: Vec<Slot>,
+    keeps_gates: bool,
 }
 
 impl Step<'_> {
@@ -28,6 +29,7 @@ impl Step<'_> {
         variant.rows = Some(self.choice.rows);
         variant.overrides = vec![("WG_X", x), ("WG_Y", y)];
         set_rules(&mut variant, self.spec);
+        variant.keeps_gates = self.keeps_gates && kernel.can_keep_gates();
         variant
     }
 }
@@ -35,10 +37,10 @@ impl Step<'_> {
 impl Builder<'_> {
     /// A step by any driver that has a dispatch for it; `cells` and `y` are the layer's.
     pub(super) fn per_step(&mut self, chunk: Chunk<'_>, (cells, y): (usize, usize)) -> Result<()> {
-        let Chunk { index, spec, choice, recur, slots } = chunk;
+        let Chunk { index, spec, choice, recur, slots, keeps_gates } = chunk;
         let inner = u64::from(recur.state4.max(recur.units4));
         self.check_loops("recurrent step", inner * (1 + axis(spec.cell.gates())))?;
-        let step = Step { spec, choice, recur, slots };
+        let step = Step { spec, choice, recur, slots, keeps_gates };
         let mut calls = if spec.options.layer_norm.is_some() {
             self.normalised(&step)?
         } else if spec.cell == Cell::GruResetBefore {
@@ -83,7 +85,7 @@ impl Builder<'_> {
     }
 
     fn pointwise(&mut self, step: &Step<'_>) -> Result<Vec<(usize, Grid)>> {
-        let Step { spec, choice, recur, slots } = step;
+        let Step { spec, choice, recur, slots, .. } = step;
         let cell = Some(spec.cell);
         let mut grid = step.grid(recur.units4);
         let variant = match choice.strategy {
@@ -99,8 +101,11 @@ impl Builder<'_> {
             }
             Strategy::StepSplit => {
                 let mut variant = step.variant(Kernel::RecurSplit, cell);
-                let tiles = split::part_tiles(choice.workgroup, to_u32(spec.cell.gates())?);
+                let lanes = split::lanes(choice.workgroup, self.caps);
+                let gates = to_u32(spec.cell.gates())?;
+                let tiles = split::part_tiles(choice.workgroup, gates, lanes);
                 variant.overrides.push(("PART_TILES", tiles));
+                variant.consts = vec![("LANES", lanes)];
                 variant
             }
             _ => {

@@ -67,7 +67,7 @@ pub(super) fn choice(
         return Err(format!("joined weights of at most {most} bytes"));
     }
     let words = |e: Error| e.to_string();
-    let (rows, split) = split::shape(spec, ask.batch, caps).map_err(words)?;
+    let (rows, split) = split::shape(spec, ask.batch, caps, split::UNITS4).map_err(words)?;
     // Many rows fill the device without a split.
     let is_split = ask.batch <= 4;
     let plain = [padded4(spec.hidden_size).map_err(words)?.next_power_of_two().min(64), 1];
@@ -215,7 +215,7 @@ impl Builder<'_> {
         };
         let mut variant = recurrent(Kernel::RecurWave, spec, &choice);
         let [x, slices] = choice.workgroup;
-        let tiles = split::part_tiles(choice.workgroup, to_u32(spec.cell.gates())?);
+        let tiles = split::part_tiles(choice.workgroup, to_u32(spec.cell.gates())?, 1);
         variant.overrides = vec![("WG_X", x), ("WG_Y", slices), ("PART_TILES", tiles)];
         let slots = vec![
             Slot::Buffer(gates),

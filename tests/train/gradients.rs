@@ -22,8 +22,12 @@ pub(crate) fn difference(got: &[f32], want: &[f64]) -> f64 {
 }
 
 fn check(name: &str, engine: &Engine, case: &Case) {
+    check_with(name, engine, case, TrainerOptions::default());
+}
+
+fn check_with(name: &str, engine: &Engine, case: &Case, options: TrainerOptions) {
     let name = format!("{name}: {}", case.name);
-    let options = TrainerOptions { loss: case.loss.clone(), ..TrainerOptions::default() };
+    let options = TrainerOptions { loss: case.loss.clone(), ..options };
     let mut trainer = engine.trainer(&case.model, options).expect("trains");
     let got = trainer.gradients(&case.batch, &case.targets).expect("runs");
     let want = reference::gradients(&case.model, &case.batch, &case.targets, &case.loss);
@@ -57,6 +61,73 @@ fn gradients_match_the_oracle() {
             check(name, engine, case);
         }
     }
+}
+
+#[test]
+fn what_is_computed_again_matches_the_oracle() {
+    let list = cases();
+    for (name, engine) in support::quick_gpus() {
+        for case in list.iter().step_by(3) {
+            let options = TrainerOptions { recompute: true, ..TrainerOptions::default() };
+            check_with(&format!("{name}, again"), engine, case, options);
+        }
+    }
+}
+
+#[test]
+fn every_driver_keeps_what_backward_needs() {
+    let case = |cell: Cell| {
+        let model = Model::builder(InputSpec::Dense { size: 5 })
+            .layers(2, &LayerSpec::new(cell, 24).bidirectional())
+            .head(HeadSpec { steps: HeadSteps::Every, ..HeadSpec::new(4) })
+            .build(Init::PyTorch, 52)
+            .expect("valid");
+        let batch = dense(3, 6, 5, Layout::BatchFirst).with_lengths(lengths(3, 6));
+        let loss = Loss::CrossEntropy(CrossEntropy::default());
+        let targets = classes(&[3, 6], 4);
+        Case { name: cell.to_string(), model, batch: batch.expect("valid"), loss, targets }
+    };
+    let drivers = [
+        Strategy::StepPerDispatch,
+        Strategy::Resident,
+        Strategy::Stationary,
+        Strategy::StepSplit,
+        Strategy::StepTile,
+    ];
+    for (name, engine) in support::quick_gpus() {
+        for (strategy, cell) in drivers.into_iter().zip([Cell::Lstm, Cell::Gru].iter().cycle()) {
+            let engine = engine.with_strategy(strategy);
+            let case = case(*cell);
+            let mut trainer =
+                engine.trainer(&case.model, TrainerOptions::default()).expect("trains");
+            if let Err(error) = trainer.gradients(&case.batch, &case.targets) {
+                assert!(error.to_string().contains("subgroups"), "{name}: {error}");
+                println!("skipped {name} {}: {error}", strategy.name());
+                continue;
+            }
+            let text = trainer.explain(3, 6).expect("plans");
+            assert!(text.contains("gates_h of layer 1, kept"), "{name}: {text}");
+            check(&format!("{name}, {}", strategy.name()), &engine, &case);
+        }
+    }
+}
+
+#[test]
+fn computing_again_takes_less_memory() {
+    let model = Model::builder(InputSpec::Dense { size: 4 })
+        .layers(3, &LayerSpec::new(Cell::Lstm, 16))
+        .head(HeadSpec { steps: HeadSteps::Every, ..HeadSpec::new(4) })
+        .build(Init::PyTorch, 53)
+        .expect("valid");
+    let Some((_, engine)) = support::quick_gpus().next() else { return };
+    let memory = |recompute| {
+        let options = TrainerOptions { recompute, ..TrainerOptions::default() };
+        let text = engine.trainer(&model, options).expect("trains").explain(4, 32).expect("plans");
+        let line = text.lines().find(|line| line.starts_with("memory")).expect("a line").to_owned();
+        line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).expect("a number")
+    };
+    // Three layers' gates of 32 steps, or one's: 32 · 4 · 4 · 16 values of 4 bytes each.
+    assert_eq!(memory(false) - memory(true), 2 * 32 * 4 * 4 * 16 * 4);
 }
 
 #[test]

@@ -39,7 +39,8 @@ fn two_runs_give_the_same_bits_and_nothing_is_read_back_between_steps() {
             assert_eq!(Counters { submits: warm.submits, ..after }, warm, "{name}: made something");
             let text = trainer.explain(6, 9).expect("plans");
             assert!(
-                text.contains("are computed again") && text.contains("gates_h of layer 0"),
+                text.contains("TrainerOptions::recompute")
+                    && text.contains("gates_h of layer 0, kept"),
                 "{text}"
             );
             trainer.model().expect("reads")

@@ -35,18 +35,36 @@ pub(super) fn text(
     for buffer in &plan.buffers {
         let _ = writeln!(text, "            {:>12}  {}", buffer.bytes, buffer.label);
     }
-    let again: u64 = plan
+    let bytes_of = |part: &str| {
+        let named = plan.buffers.iter().filter(|buffer| buffer.label.starts_with(part));
+        named.map(|buffer| buffer.bytes).sum::<u64>()
+    };
+    let kept: u64 = plan
         .buffers
         .iter()
-        .filter(|buffer| {
-            buffer.label.starts_with("gates_h") || buffer.label.contains("before steps")
-        })
+        .filter(|buffer| buffer.label.ends_with(", kept") && buffer.label.starts_with("gates_h"))
         .map(|buffer| buffer.bytes)
         .sum();
+    let again = bytes_of("gates_h") - kept;
+    if kept > 0 {
+        let _ = writeln!(
+            text,
+            "kept        {kept} bytes of what W_hh gave at each step; TrainerOptions::recompute would keep none, for \
+             one more product with W_hh and one layer's worth of it at a time"
+        );
+    }
+    if again > 0 {
+        let _ = writeln!(
+            text,
+            "again       {again} bytes of what W_hh gave at each step are computed again, layer after layer, for one \
+             more product with W_hh; cells without options, dropout of the recurrence or reset before the product \
+             can keep it"
+        );
+    }
+    let states = bytes_of("cell states before steps") + bytes_of("states before steps");
     let _ = writeln!(
         text,
-        "again       {again} bytes are computed again after the forward part, for one more product with W_hh, so that \
-         it runs on any driver and keeps nothing but its input gates"
+        "            {states} bytes of states before each step are gathered again, layer after layer"
     );
     text
 }

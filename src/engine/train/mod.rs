@@ -487,6 +487,7 @@ impl Trainer {
             input_gradient: wish.gradients && wish.optimizer.is_none() && !is_tokens,
             dropout: wish.dropout && self.options.dropout > 0.0,
             recurrent_dropout: wish.dropout && self.options.recurrent_dropout > 0.0,
+            recompute: self.options.recompute,
         }
     }
 

@@ -45,6 +45,8 @@ pub struct TrainRequest {
     pub dropout: bool,
     /// Whether states are dropped on their way to the next step, the same at all steps.
     pub recurrent_dropout: bool,
+    /// Whether W_hh's pre-activations are computed again for backpropagation, in place of kept.
+    pub recompute: bool,
 }
 
 /// A buffer of training that outlives plans.
@@ -96,6 +98,19 @@ struct Tape {
     input: Rows,
     gates_x: usize,
     y: usize,
+    /// W_hh's pre-activations, where the forward part kept them.
+    gates_h: Option<usize>,
+}
+
+/// Buffers of backpropagation that layers use one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Shared {
+    /// W_hh's pre-activations, computed again.
+    Gates,
+    /// h before each step.
+    States,
+    /// c before each step.
+    Cells,
 }
 
 /// The output layer's gradient and where it came from.
@@ -120,8 +135,14 @@ impl Builder<'_> {
             let gates_x =
                 self.buffer(&format!("gates_x of layer {index}"), &self.gates_axes(spec))?;
             let y = self.buffer(&format!("y of layer {index}"), &[steps, batch, axis(width), 4])?;
-            let tape = Tape { input: rows, gates_x, y };
-            rows = self.layer(index, spec, rows, gates_x, y)?;
+            let gates_h = if request.gradients && self.keeps_gates(index, spec) {
+                let label = format!("gates_h of layer {index}, kept");
+                Some(self.buffer(&label, &self.gates_axes(spec))?)
+            } else {
+                None
+            };
+            let tape = Tape { input: rows, gates_x, y, gates_h };
+            rows = self.layer(index, spec, rows, gates_x, y, gates_h)?;
             tapes.push(tape);
             if request.dropout && index + 1 < network.layers.len() {
                 let kept = self.rows_buffer(&format!("y of layer {index}, kept"), width)?;
@@ -155,6 +176,38 @@ impl Builder<'_> {
         }
         self.plan.train = Some(train);
         Ok(())
+    }
+
+    /// Whether the forward part of a layer keeps W_hh's pre-activations.
+    fn keeps_gates(&self, index: usize, spec: &LayerSpec) -> bool {
+        let kernel = match self.choices[index].strategy {
+            Strategy::StepPerDispatch => Kernel::RecurStep,
+            Strategy::Resident => Kernel::RecurResident,
+            Strategy::StepTile | Strategy::ResidentTile => Kernel::RecurTile,
+            Strategy::Stationary => Kernel::RecurStationary,
+            Strategy::StepSplit => Kernel::RecurSplit,
+            _ => return false,
+        };
+        let recomputes = self.plan.request.train.is_some_and(|train| train.recompute);
+        // With options a cell needs their parameters where the kept values would go.
+        let is_plain = spec.options.is_default() && spec.cell.spec().pointwise;
+        !recomputes && is_plain && !self.is_masked() && kernel.can_keep_gates()
+    }
+
+    /// A buffer that layers use one after the other, as large as the largest needs it.
+    fn shared(&mut self, what: Shared, label: &str, axes: &[u64]) -> Result<usize> {
+        let Some(id) = self.shared.get(&what).copied() else {
+            let id = self.buffer(label, axes)?;
+            self.shared.insert(what, id);
+            return Ok(id);
+        };
+        let own = self.buffer(label, axes)?;
+        // It was made for its checks alone.
+        let bytes = self.plan.buffers.pop().map_or(0, |buffer| buffer.bytes);
+        debug_assert_eq!(own, self.plan.buffers.len());
+        let buffer = &mut self.plan.buffers[id];
+        buffer.bytes = buffer.bytes.max(bytes);
+        Ok(id)
     }
 
     /// The axes of an array over all gates of a layer, in values.
@@ -412,7 +465,7 @@ impl Builder<'_> {
     /// `W_hh·h_{t-1} + b_hh` of all steps.
     fn hidden_gates(&mut self, index: usize, spec: &LayerSpec, before: usize) -> Result<usize> {
         let axes = self.gates_axes(spec);
-        let gates_h = self.buffer(&format!("gates_h of layer {index}"), &axes)?;
+        let gates_h = self.shared(Shared::Gates, "gates_h of one layer after the other", &axes)?;
         let lengths = Slot::Buffer(self.plan.lengths);
         let block = Gemm {
             batch: self.batch,

@@ -4,7 +4,7 @@ use super::super::builder::{Builder, axis, narrow};
 use super::super::layer::{reverse_mask, set_rules};
 use super::super::strategy::tile_for;
 use super::super::*;
-use super::{Carry, Tape, TrainBuffer};
+use super::{Carry, Shared, Tape, TrainBuffer};
 use crate::cell::Cell;
 use crate::kernel::train::Stage;
 use crate::kernel::uniforms::Recur;
@@ -43,7 +43,10 @@ impl Builder<'_> {
         let recur = self.all_steps(index, spec)?;
         let before = self.before(index, recur, tape.y)?;
         let seen = if self.is_masked() { self.mask_states(index, recur, before)? } else { before };
-        let gates_h = self.hidden_gates(index, spec, seen)?;
+        let gates_h = match tape.gates_h {
+            Some(kept) => kept,
+            None => self.hidden_gates(index, spec, seen)?,
+        };
         if spec.cell == Cell::GruResetBefore {
             return self.reset_before_turns(index, recur, (tape.gates_x, gates_h), (before, dy));
         }
@@ -208,7 +211,7 @@ impl Builder<'_> {
     fn before(&mut self, index: usize, recur: Recur, y: usize) -> Result<usize> {
         let rows = u64::from(self.steps) * u64::from(self.batch) * u64::from(recur.directions);
         let axes = [rows, u64::from(recur.state4), 16];
-        let before = self.buffer(&format!("states before steps of layer {index}"), &axes)?;
+        let before = self.shared(Shared::States, "states before steps", &axes)?;
         let slots = vec![
             Slot::Buffer(y),
             Slot::Buffer(self.layer_of(index)?.h_0),
@@ -233,7 +236,7 @@ impl Builder<'_> {
         self.check_loops("replay", u64::from(self.steps) * (1 + axis(spec.cell.gates())))?;
         let rows = u64::from(self.steps) * u64::from(self.batch) * u64::from(recur.directions);
         let axes = [rows, u64::from(recur.units4), 16];
-        let before = self.buffer(&format!("cell states before steps of layer {index}"), &axes)?;
+        let before = self.shared(Shared::Cells, "cell states before steps", &axes)?;
         let missing = || Error::unsupported("training: expected a cell state, got none");
         let c_0 = self.layer_of(index)?.c_0.ok_or_else(missing)?;
         let mut variant = Variant::of(Kernel::Train(Stage::Replay));

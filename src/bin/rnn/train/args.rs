@@ -80,6 +80,11 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N", default_value = "0")]
     pub(super) seed: u64,
 
+    /// Compute the recurrent product of all steps again for backpropagation instead of keeping what it
+    /// gave: less memory, one more product a step
+    #[arg(long)]
+    pub(super) recompute: bool,
+
     /// Held out to measure on: a part of the data (0.1), a number of rows, characters or sequences
     /// (29), or a file; the end of a .csv or .txt, examples of an .npz chosen by --seed
     #[arg(long, value_name = "FRACTION|COUNT|FILE", value_parser = parse_validate)]
@@ -381,6 +386,7 @@ impl TrainArgs {
             dropout: self.network.dropout,
             recurrent_dropout: self.network.recurrent_dropout,
             seed: self.seed,
+            recompute: self.recompute,
             carry_states: carries,
             ..TrainerOptions::default()
         })
@@ -421,6 +427,7 @@ impl TrainArgs {
             ("batch-size", json!(self.batch_size)),
             ("seq-len", json!(self.seq_len)),
             ("seed", json!(self.seed)),
+            ("recompute", json!(self.recompute)),
             ("validate", validate),
             ("early-stop", json!(self.early_stop)),
             ("checkpoint-every", json!(self.checkpoint_every)),
