@@ -5,7 +5,7 @@
 //
 // Grid: x over groups of four units, y over tiles of ROWS rows, z over directions. R = H here.
 // σ and tanh stand for the functions f and g of the layer.
-// Needs: lib/{own or custom,activation,hidden,index,recur,rowsN}. Host: src/kernel/table.rs, src/plan/layer.rs.
+// Needs: lib/{own or custom,activation,hidden,index,mask,random,recur,rowsN}. Host: src/kernel/table.rs, src/plan/layer.rs.
 // Rust twin: src/cell/gru.rs. Source: Cho et al. (2014); ONNX GRU, linear_before_reset = 0.
 
 struct Step {
@@ -43,12 +43,15 @@ fn own_h(x: vec4f) -> vec4f {
 // Where source_row reads: 0 = h_0, 1 = y, 2 = r⊙h in `cells`.
 var<private> source: u32;
 
+// The place of a state's mask, less the place of the state: masks are drawn for one row an invocation.
+var<private> mask_from: u32;
+
 fn source_row(index: u32) -> vec4f {
     if (source == 0u) {
-        return h_0[index];
+        return masked(h_0[index], index + mask_from);
     }
     if (source == 1u) {
-        return y[index];
+        return masked(y[index], index + mask_from);
     }
     return cells[index];
 }
@@ -79,6 +82,7 @@ fn gates(@builtin(global_invocation_id) id: vec3u) {
     let s = recur.first_step + step.index;
     source = select(1u, 0u, s == 0u);
     let base = rows_before(s, row0, d);
+    mask_from = state_index(row0, d, recur.units4) - base[0];
     var reset: Rows;
     var update: Rows;
     for (var k4 = 0u; k4 < recur.units4; k4++) {
@@ -96,7 +100,7 @@ fn gates(@builtin(global_invocation_id) id: vec3u) {
             let at = state_index(row, d, recur.units4) + unit;
             let gate_r = f_v(gate_input(row, d, 0u, unit) + row_of(reset, r), d);
             let gate_z = f_v(gate_input(row, d, 1u, unit) + row_of(update, r), d);
-            let reset_h = gate_r * h_before(s, row, len, d, unit);
+            let reset_h = masked(gate_r * h_before(s, row, len, d, unit), at);
             cells[at] = without_padding(reset_h, unit, recur.units);
             cells[recur.directions * recur.batch * recur.units4 + at] = gate_z;
         }

@@ -5,7 +5,7 @@
 // Grid: x over groups of four units, y over tiles of ROWS rows, z over directions. An invocation
 // owns all gates of its units for its rows. y is the state's home: h_{t-1} is read from it, h_t is
 // written to it; with PROJECTED the cell's h goes to `cells` and recur_project.wgsl writes y.
-// Needs: a cell file, lib/{own or custom,no_tape or tape,activation,hidden,index,recur,rowsN}. Host: src/kernel/table.rs, src/plan/layer.rs.
+// Needs: a cell file, lib/{own or custom,no_tape or tape,mask,random,activation,hidden,index,recur,rowsN}. Host: src/kernel/table.rs, src/plan/layer.rs.
 
 struct Step {
     index: u32, // step, counted from recur.first_step
@@ -28,11 +28,19 @@ override PROJECTED: bool = false;
 
 var<private> is_first: bool;
 
-fn source_row(index: u32) -> vec4f {
+// The place of a state's mask, less the place of the state.
+var<private> mask_from: u32;
+
+fn state_at(index: u32) -> vec4f {
     if (is_first) {
         return h_0[index];
     }
     return y[index];
+}
+
+// As W_hh sees it.
+fn source_row(index: u32) -> vec4f {
+    return masked(state_at(index), index + mask_from);
 }
 
 @compute @workgroup_size(WG_X, WG_Y, 1)
@@ -46,6 +54,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     let s = recur.first_step + step.index;
     is_first = s == 0u;
     let base = rows_before(s, row0, d);
+    // Masks are drawn for one row an invocation.
+    mask_from = state_index(row0, d, recur.state4) - base[0];
 
     let columns = GATES * recur.units4;
     let acc = hidden_product(base, d, unit);
@@ -69,7 +79,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         keep_gates(gx0, gh);
         var before: array<vec4f, STATES>;
         if (!PROJECTED) {
-            before[0] = source_row(base[r] + unit);
+            before[0] = state_at(base[r] + unit);
         }
         let cell_at = state_index(row, d, recur.units4) + unit;
         if (STATES == 2u) {

@@ -1,11 +1,11 @@
 // A product with a transposed weight inside a step of backpropagation, for layers with a projection.
 //
-//   0  dr_s = dy_s + W_hhᵀ·dgh_{s+1}      the gradient of the projected state
+//   0  dr_s = dy_s + m⊙W_hhᵀ·dgh_{s+1}    the gradient of the projected state
 //   1  dh_s = W_hrᵀ·dr_s                  that of the state before the projection
 //
 // Turn j takes step s = L − 1 − j as in back_step.wgsl; the turn after step 0 leaves dr of the initial state in
 // `end_state`. Grid: x over groups of four values, y over tiles of four rows, z over directions.
-// Needs: lib/{index,recur}. Host: src/kernel/train.rs, src/plan/train/time.rs.
+// Needs: lib/{index,mask,random,recur}. Host: src/kernel/train.rs, src/plan/train/time.rs.
 
 struct Step {
     index: u32, // turn, counted from recur.first_step
@@ -84,7 +84,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         var total = vec4f(0.0);
         // Not a product with zero: what another row's step left there may be infinite.
         if (next < len) {
-            total = sum[r];
+            total = masked(sum[r], state_index(row, d, recur.state4) + k4);
         }
         if (is_end) {
             end_state[state_index(row, d, recur.state4) + k4] = total;

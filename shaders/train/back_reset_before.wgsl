@@ -7,7 +7,8 @@
 // Turn j takes step s = L − 1 − j as in back_step.wgsl. gates_h keeps the gradients of r and z with zeros for n,
 // gates_n that of n with zeros for r and z: what they multiply differs, h in one, r⊙h in the other.
 // Grid: x over groups of four units, y over tiles of four rows, z over directions.
-// Needs: lib/{activation,index,recur}. Host: src/kernel/train.rs, src/plan/train/reset_before.rs.
+// Behind dropout of the recurrence all three products are masked: W_r and W_z saw m⊙h, W_n m⊙r⊙h.
+// Needs: lib/{activation,index,mask,random,recur}. Host: src/kernel/train.rs, src/plan/train/reset_before.rs.
 
 struct Step {
     index: u32, // turn, counted from recur.first_step
@@ -86,7 +87,7 @@ fn candidate(@builtin(global_invocation_id) id: vec3u) {
         let at = state_index(row, d, recur.units4) + unit;
         var dh = vec4f(0.0);
         if (next < len) {
-            dh = carry[at] + sum[r];
+            dh = carry[at] + masked(sum[r], at);
         }
         if (j == longest) {
             carry[at] = dh;
@@ -135,10 +136,12 @@ fn reset(@builtin(global_invocation_id) id: vec3u) {
         let gates = gates_index(s, row, d, 3u * recur.units4) + unit;
         let h = before[((d * recur.gate_steps + s) * recur.batch + row) * recur.units4 + unit];
         let gate = sigmoid_v(gates_x[gates] + gates_h[gates]);
-        let d_r = without_padding(sum[r] * h * gate * (1.0 - gate), unit, recur.units);
+        let at = state_index(row, d, recur.units4) + unit;
+        let q = masked(sum[r], at);
+        let d_r = without_padding(q * h * gate * (1.0 - gate), unit, recur.units);
         gates_x[gates] = d_r;
         gates_h[gates] = d_r;
         gates_n[gates] = vec4f(0.0);
-        carry[state_index(row, d, recur.units4) + unit] += sum[r] * gate;
+        carry[at] += q * gate;
     }
 }

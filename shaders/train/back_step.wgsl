@@ -23,7 +23,7 @@ struct Step {
 @group(0) @binding(3) var<storage, read> before: array<vec4f>;              // [D, T·B, H/4]: h, or c where there is one
 @group(0) @binding(4) var<storage, read> dy: array<vec4f>;                  // [T, B, D, R/4]
 @group(0) @binding(5) var<storage, read> lengths: array<u32>;               // [B]
-@group(0) @binding(6) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom: peepholes; or hyper-parameters
+@group(0) @binding(6) var<storage, read> params: array<vec4f>;              // [D, P], lib/custom: peepholes
 @group(0) @binding(7) var<storage, read_write> gates_x: array<vec4f>;       // [D, T·B, G, H/4]
 @group(0) @binding(8) var<storage, read_write> gates_h: array<vec4f>;       // [D, T·B, G, H/4]
 @group(0) @binding(9) var<storage, read_write> carry: array<vec4f>;         // [2, D, B, H/4]: dh, dc handed on
@@ -32,8 +32,6 @@ override WG_X: u32 = 64u;
 override PEEPHOLE: bool = false;
 // Behind a projection `dy` is the gradient of this step's h, complete: [D, B, H/4] (back_product.wgsl).
 override PROJECTED: bool = false;
-// Behind dropout of the recurrence; `params` are then the hyper-parameters.
-override MASKED: bool = false;
 
 // What a step of a cell gives back: gradients of the pre-activations, and what it hands on.
 struct Backed {
@@ -119,10 +117,7 @@ fn turn(j: u32, longest: u32, row0: u32, d: u32, unit: u32) {
             if (!PROJECTED) {
                 back = row_of(handed[r / ROWS], r % ROWS);
             }
-            if (MASKED) {
-                back = masked(back, at);
-            }
-            dh = carry[at] + back;
+            dh = carry[at] + masked(back, at);
             dc = carry[at_c];
         }
         if (is_end) {

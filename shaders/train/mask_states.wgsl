@@ -5,7 +5,7 @@
 
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<storage, read> before: array<vec4f>;              // [D, T·B, R/4]
-@group(0) @binding(2) var<storage, read> params: array<vec4f>;              // hyper-parameters
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;               // [B], hyper-parameters
 @group(0) @binding(3) var<storage, read_write> kept: array<vec4f>;          // [D, T·B, R/4]
 
 @compute @workgroup_size(64, 1, 1)

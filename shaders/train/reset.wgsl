@@ -1,7 +1,8 @@
-// r⊙h before each step, for the GRU that resets before its product: what W_hn multiplied.
+// r⊙h before each step, for the GRU that resets before its product, behind the mask of the recurrence: what W_hn
+// multiplied.
 //
 // Grid: x over groups of four units, y · z over rows (d, s, b).
-// Needs: lib/{activation,index,recur}. Host: src/kernel/train.rs, src/plan/train/reset_before.rs.
+// Needs: lib/{activation,index,mask,random,recur}. Host: src/kernel/train.rs, src/plan/train/reset_before.rs.
 
 @group(0) @binding(0) var<uniform> recur: Recur;
 @group(0) @binding(1) var<storage, read> gates_x: array<vec4f>;             // [D, T·B, 3, H/4]
@@ -22,7 +23,8 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     var value = vec4f(0.0);
     if (s < lengths[at % recur.batch]) {
         let gates = at * 3u * recur.units4 + unit;
-        value = sigmoid_v(gates_x[gates] + gates_h[gates]) * before[at * recur.units4 + unit];
+        let kept = sigmoid_v(gates_x[gates] + gates_h[gates]) * before[at * recur.units4 + unit];
+        value = masked(kept, state_index(at % recur.batch, at / rows, recur.units4) + unit);
     }
     reset[at * recur.units4 + unit] = value;
 }

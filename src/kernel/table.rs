@@ -6,6 +6,7 @@ use Access::{Read, ReadTexture, ReadWrite, ReadWriteTexture, StepUniform, Unifor
 
 const ACTIVATION: &str = include_str!("../../shaders/lib/activation.wgsl");
 pub(super) const COMBINE: &str = include_str!("../../shaders/lib/combine.wgsl");
+pub(super) const MASK: &str = include_str!("../../shaders/lib/mask.wgsl");
 const HIDDEN: &str = include_str!("../../shaders/lib/hidden.wgsl");
 const NORM: &str = include_str!("../../shaders/lib/norm.wgsl");
 const HEAD_ROWS: &str = include_str!("../../shaders/lib/head.wgsl");
@@ -31,7 +32,7 @@ pub(super) const RESET_BEFORE_SPEC: KernelSpec = KernelSpec {
     name: "recur_reset_before",
     entry: "gates",
     wgsl: RESET_BEFORE,
-    libs: &[ACTIVATION, HIDDEN, INDEX, RECUR],
+    libs: &[ACTIVATION, HIDDEN, INDEX, MASK, RANDOM, RECUR],
     takes_cell: false,
     takes_rows: true,
     shuffles: false,
@@ -39,7 +40,7 @@ pub(super) const RESET_BEFORE_SPEC: KernelSpec = KernelSpec {
     stores: true,
     rules: Rules::Either,
     bindings: RECUR_STEP_BINDINGS,
-    overrides: &["WG_X", "WG_Y"],
+    overrides: &["WG_X", "WG_Y", "MASKED"],
     consts: &[],
 };
 
@@ -107,7 +108,7 @@ pub(super) const RECUR_STEP: KernelSpec = KernelSpec {
     name: "recur_step",
     entry: "main",
     wgsl: include_str!("../../shaders/recur_step.wgsl"),
-    libs: &[ACTIVATION, HIDDEN, INDEX, RECUR],
+    libs: &[ACTIVATION, HIDDEN, INDEX, MASK, RANDOM, RECUR],
     takes_cell: true,
     takes_rows: true,
     shuffles: false,
@@ -115,7 +116,7 @@ pub(super) const RECUR_STEP: KernelSpec = KernelSpec {
     stores: true,
     rules: Rules::Either,
     bindings: RECUR_STEP_BINDINGS,
-    overrides: &["WG_X", "WG_Y", "PROJECTED"],
+    overrides: &["WG_X", "WG_Y", "PROJECTED", "MASKED"],
     consts: &[],
 };
 

@@ -1,6 +1,6 @@
 //! The rows of the kernel table that training adds: losses, backpropagation, sums, optimizers.
 
-use super::table::{COMBINE, RANDOM};
+use super::table::{COMBINE, MASK, RANDOM};
 use super::{Access, KernelSpec, Rules};
 
 use Access::{Read, ReadWrite, StepUniform, Uniform};
@@ -10,7 +10,6 @@ const OUTER: &str = include_str!("../../shaders/lib/outer.wgsl");
 const BACK: &str = include_str!("../../shaders/lib/back.wgsl");
 const INDEX: &str = include_str!("../../shaders/lib/index.wgsl");
 const RECUR: &str = include_str!("../../shaders/lib/recur.wgsl");
-const MASK: &str = include_str!("../../shaders/lib/mask.wgsl");
 
 /// A kernel of training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,15 +56,13 @@ pub enum Stage {
     BackCandidate,
     /// Reset-before GRU backwards, reset gate.
     BackReset,
-    /// A step of a point-wise cell with dropout of the recurrence.
-    RecurMasked,
     /// States before each step behind that dropout.
     MaskStates,
 }
 
 impl Stage {
     /// Every kernel of training.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 22] = [
         Self::Loss,
         Self::SumLoss,
         Self::Before,
@@ -87,7 +84,6 @@ impl Stage {
         Self::Reset,
         Self::BackCandidate,
         Self::BackReset,
-        Self::RecurMasked,
         Self::MaskStates,
     ];
 
@@ -114,7 +110,6 @@ impl Stage {
             Self::BackProduct => BACK_PRODUCT,
             Self::Reset => RESET,
             Self::BackCandidate => BACK_RESET_BEFORE,
-            Self::RecurMasked => RECUR_MASKED,
             Self::MaskStates => MASK_STATES,
             Self::BackReset => KernelSpec { entry: "reset", ..BACK_RESET_BEFORE },
         }
@@ -321,7 +316,7 @@ const PEEPHOLE_GRAD: KernelSpec = KernelSpec {
 const BACK_PRODUCT: KernelSpec = KernelSpec {
     name: "train/back_product",
     wgsl: include_str!("../../shaders/train/back_product.wgsl"),
-    libs: &[INDEX, RECUR],
+    libs: &[INDEX, MASK, RANDOM, RECUR],
     bindings: &[
         ("recur", Uniform),
         ("step", StepUniform),
@@ -332,27 +327,7 @@ const BACK_PRODUCT: KernelSpec = KernelSpec {
         ("dr", ReadWrite),
         ("end_state", ReadWrite),
     ],
-    overrides: &["MODE", "GATES"],
-    ..PLAIN
-};
-
-const RECUR_MASKED: KernelSpec = KernelSpec {
-    name: "train/recur_masked",
-    wgsl: include_str!("../../shaders/train/recur_masked.wgsl"),
-    libs: &[
-        ACTIVATION,
-        include_str!("../../shaders/lib/advance.wgsl"),
-        include_str!("../../shaders/lib/hidden.wgsl"),
-        INDEX,
-        MASK,
-        RANDOM,
-        RECUR,
-        super::table::OWN,
-    ],
-    takes_cell: true,
-    takes_rows: true,
-    stores: true,
-    bindings: super::table::RECUR_STEP_BINDINGS,
+    overrides: &["MODE", "GATES", "MASKED"],
     ..PLAIN
 };
 
@@ -360,14 +335,15 @@ const MASK_STATES: KernelSpec = KernelSpec {
     name: "train/mask_states",
     wgsl: include_str!("../../shaders/train/mask_states.wgsl"),
     libs: &[INDEX, MASK, RANDOM, RECUR],
-    bindings: &[("recur", Uniform), ("before", Read), ("params", Read), ("kept", ReadWrite)],
+    bindings: &[("recur", Uniform), ("before", Read), ("lengths", Read), ("kept", ReadWrite)],
+    overrides: &["MASKED"],
     ..PLAIN
 };
 
 const RESET: KernelSpec = KernelSpec {
     name: "train/reset",
     wgsl: include_str!("../../shaders/train/reset.wgsl"),
-    libs: &[ACTIVATION, INDEX, RECUR],
+    libs: &[ACTIVATION, INDEX, MASK, RANDOM, RECUR],
     bindings: &[
         ("recur", Uniform),
         ("gates_x", Read),
@@ -376,6 +352,7 @@ const RESET: KernelSpec = KernelSpec {
         ("lengths", Read),
         ("reset", ReadWrite),
     ],
+    overrides: &["MASKED"],
     ..PLAIN
 };
 
@@ -383,7 +360,7 @@ const BACK_RESET_BEFORE: KernelSpec = KernelSpec {
     name: "train/back_reset_before",
     entry: "candidate",
     wgsl: include_str!("../../shaders/train/back_reset_before.wgsl"),
-    libs: &[ACTIVATION, INDEX, RECUR],
+    libs: &[ACTIVATION, INDEX, MASK, RANDOM, RECUR],
     bindings: &[
         ("recur", Uniform),
         ("step", StepUniform),
@@ -396,6 +373,7 @@ const BACK_RESET_BEFORE: KernelSpec = KernelSpec {
         ("gates_n", ReadWrite),
         ("carry", ReadWrite),
     ],
+    overrides: &["MASKED"],
     ..PLAIN
 };
 

@@ -81,11 +81,7 @@ impl<'a> Builder<'a> {
             precision: request.precision,
             has_textures: texture::may_be_read(&request, caps),
         };
-        let choices = match request.train {
-            // A wavefront keeps no input gates.
-            Some(_) => strategy::choose_each(&network.layers, ask, caps)?,
-            None => strategy::choose_all(&network.layers, ask, caps)?,
-        };
+        let choices = choices(network, request.train, ask, caps)?;
         let textures = Textures::default();
         Ok(Self {
             network,
@@ -101,7 +97,8 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn build(mut self) -> Result<Plan> {
-        self.plan.lengths = self.buffer("lengths", &[axis(self.plan.request.batch), 4])?;
+        let words = axis(self.plan.request.batch) + self.words_behind_lengths();
+        self.plan.lengths = self.buffer("lengths", &[words, 4])?;
         if let Some(request) = self.plan.request.train {
             self.train(request)?;
             self.check_transfers()?;
@@ -303,6 +300,26 @@ impl<'a> Builder<'a> {
         let call = self.call(Variant::of(Kernel::CopyRows), slots, &block)?;
         let groups = [ceil_div(to_u32(values)?, 64), narrow(grid_y)?, narrow(z)?];
         self.dispatch(call, Grid::Fixed(groups))
+    }
+}
+
+/// Picks the drivers of a network's layers.
+fn choices(
+    network: &NetworkSpec,
+    train: Option<TrainRequest>,
+    ask: Ask,
+    caps: &DeviceCaps,
+) -> Result<Vec<LayerChoice>> {
+    match train {
+        Some(train) if train.recurrent_dropout => {
+            let ask = Ask { strategy: Strategy::StepPerDispatch, ..ask };
+            let pairs =
+                network.layers.iter().zip(strategy::choose_each(&network.layers, ask, caps)?);
+            pairs.map(|(spec, choice)| train::masked_choice(spec, choice)).collect()
+        }
+        // A wavefront keeps no input gates.
+        Some(_) => strategy::choose_each(&network.layers, ask, caps),
+        None => strategy::choose_all(&network.layers, ask, caps),
     }
 }
 

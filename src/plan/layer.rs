@@ -113,6 +113,7 @@ impl Builder<'_> {
                 step_count: count,
                 gate_first: first,
                 gate_steps: count,
+                layers: to_u32(index)?,
                 ..Recur::default()
             };
             let mut slots = self.recur_slots(index, (gates, y), &buffers);
@@ -122,7 +123,6 @@ impl Builder<'_> {
             let keeps_gates = kept.is_some();
             let chunk = Chunk { index, spec, choice: &choice, recur, slots, keeps_gates };
             match choice.strategy {
-                _ if self.is_masked() => self.masked_steps(chunk)?,
                 Strategy::StepTile | Strategy::ResidentTile => self.tile(chunk)?,
                 Strategy::Resident => self.resident(chunk)?,
                 Strategy::Stationary => self.stationary(chunk)?,

@@ -13,6 +13,7 @@ struct Step<'a> {
     recur: Recur,
     slots: Vec<Slot>,
     keeps_gates: bool,
+    is_masked: bool,
 }
 
 impl Step<'_> {
@@ -29,6 +30,10 @@ impl Step<'_> {
         variant.rows = Some(self.choice.rows);
         variant.overrides = vec![("WG_X", x), ("WG_Y", y)];
         set_rules(&mut variant, self.spec);
+        let masks = kernel.spec().overrides.contains(&"MASKED");
+        if masks && self.is_masked {
+            variant.overrides.push(("MASKED", 1));
+        }
         variant.keeps_gates = self.keeps_gates && kernel.can_keep_gates();
         variant
     }
@@ -40,7 +45,8 @@ impl Builder<'_> {
         let Chunk { index, spec, choice, recur, slots, keeps_gates } = chunk;
         let inner = u64::from(recur.state4.max(recur.units4));
         self.check_loops("recurrent step", inner * (1 + axis(spec.cell.gates())))?;
-        let step = Step { spec, choice, recur, slots, keeps_gates };
+        let is_masked = self.is_masked();
+        let step = Step { spec, choice, recur, slots, keeps_gates, is_masked };
         let mut calls = if spec.options.layer_norm.is_some() {
             self.normalised(&step)?
         } else if spec.cell == Cell::GruResetBefore {

@@ -1,5 +1,6 @@
 //! Runs: the same bits twice, carried states, checkpoints, dropout, stops, refusals.
 
+use wgpu_rnn::cell::CellOptions;
 use wgpu_rnn::check::input_value;
 use wgpu_rnn::train::{Loss, Optimizer, Targets};
 use wgpu_rnn::{
@@ -247,15 +248,29 @@ fn carried_states_are_those_of_one_long_run() {
 
 #[test]
 fn dropout_is_that_of_its_random_numbers_there_and_back() {
-    let settings = [(Cell::RnnTanh, 0.5, 0.0), (Cell::Lstm, 0.0, 0.4), (Cell::Gru, 0.3, 0.4)];
-    for (cell, dropout, recurrent_dropout) in settings {
-        check_dropout(cell, dropout, recurrent_dropout);
+    let plain = |cell| LayerSpec::new(cell, 8).bidirectional();
+    let peepholes = |spec: LayerSpec| LayerSpec {
+        options: CellOptions { peephole: true, ..CellOptions::default() },
+        ..spec
+    };
+    let projected = LayerSpec::new(Cell::Lstm, 9).projection(6).bidirectional();
+    let settings = [
+        ("rnn", plain(Cell::RnnTanh), 0.5, 0.0),
+        ("lstm", plain(Cell::Lstm), 0.0, 0.4),
+        ("gru", plain(Cell::Gru), 0.3, 0.4),
+        ("peepholes", peepholes(plain(Cell::Lstm)), 0.0, 0.4),
+        ("projection", projected.clone(), 0.0, 0.4),
+        ("both", peepholes(projected), 0.3, 0.4),
+        ("reset before", plain(Cell::GruResetBefore), 0.0, 0.4),
+    ];
+    for (what, spec, dropout, recurrent_dropout) in settings {
+        check_dropout(what, &spec, dropout, recurrent_dropout);
     }
 }
 
-fn check_dropout(cell: Cell, dropout: f32, recurrent_dropout: f32) {
+fn check_dropout(what: &str, spec: &LayerSpec, dropout: f32, recurrent_dropout: f32) {
     let model = Model::builder(InputSpec::Dense { size: 3 })
-        .layers(2, &LayerSpec::new(cell, 8).bidirectional())
+        .layers(2, spec)
         .head(HeadSpec { steps: HeadSteps::Every, ..HeadSpec::new(2) })
         .build(Init::PyTorch, 10)
         .expect("valid");
@@ -263,7 +278,7 @@ fn check_dropout(cell: Cell, dropout: f32, recurrent_dropout: f32) {
     let batch = dense(rows, steps, 3, Layout::BatchFirst);
     let targets = classes(&[rows, steps], 2);
     for (name, engine) in support::quick_gpus() {
-        let name = format!("{name} {cell}");
+        let name = format!("{name} {what}");
         let options = TrainerOptions {
             dropout,
             recurrent_dropout,
@@ -280,6 +295,15 @@ fn check_dropout(cell: Cell, dropout: f32, recurrent_dropout: f32) {
             (loss, bits(&trainer.model().expect("reads")))
         };
         assert_eq!(run(77), run(77), "{name}");
+        // Kept or computed again: the masks are the same.
+        let first = |recompute| {
+            let options = TrainerOptions { recompute, ..options.clone() };
+            let mut trainer = engine.trainer(&model, options).expect("trains");
+            trainer.step(&batch, &targets).expect("steps");
+            trainer.progress().expect("reads").gradient_norm
+        };
+        let (kept, again) = (first(false), first(true));
+        assert!((kept - again).abs() <= 1e-5 * kept, "{name}: {kept} {again}");
         assert_ne!(run(77), run(78), "{name}");
         // The loss falls along the gradient of the same masks: both ways drop the same values.
         let rate = 1e-2f32;

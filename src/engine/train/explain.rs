@@ -13,14 +13,8 @@ pub(super) fn text(
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "shape       B = {batch}, T = {steps}");
-    let is_masked = plan.request.train.is_some_and(|train| train.recurrent_dropout);
     for (index, choice) in plan.choices.iter().enumerate() {
-        let reason = match is_masked {
-            true => {
-                "one dispatch per time step, which drops states as it reads them (recurrent dropout)"
-            }
-            false => choice.reason.as_str(),
-        };
+        let reason = &choice.reason;
         let _ = writeln!(text, "layer {index:<5} forward {reason}");
     }
     let length = u32::try_from(steps).unwrap_or(u32::MAX);
@@ -57,7 +51,7 @@ pub(super) fn text(
         let _ = writeln!(
             text,
             "again       {again} bytes of what W_hh gave at each step are computed again, layer after layer, for one \
-             more product with W_hh; cells without options, dropout of the recurrence or reset before the product \
+             more product with W_hh; cells without options and without reset before the product \
              can keep it"
         );
     }

@@ -448,11 +448,8 @@ impl Trainer {
             }
             other => other.map(|carried| (carried, initial.is_none())),
         };
-        let hyper = self.options.hyper(self.steps + 1);
         let index = gpu.scoped("training step", || {
-            if let Some(buffer) = weights.training(TrainBuffer::Hyper) {
-                gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&hyper));
-            }
+            self.write_hyper(gpu, weights, &workspace);
             let copies =
                 upload::fill(&loaded, gpu, &workspace, batch, &part, initial.as_ref(), &more)?;
             let states = carried.as_ref().map(|(carried, starts)| (carried, *starts));
@@ -488,6 +485,21 @@ impl Trainer {
             dropout: wish.dropout && self.options.dropout > 0.0,
             recurrent_dropout: wish.dropout && self.options.recurrent_dropout > 0.0,
             recompute: self.options.recompute,
+        }
+    }
+
+    /// Writes the numbers of the next step to the device.
+    fn write_hyper(&self, gpu: &Gpu, weights: &Weights, workspace: &Workspace) {
+        let hyper = self.options.hyper(self.steps + 1);
+        let bytes: &[u8] = bytemuck::cast_slice(&hyper);
+        if let Some(buffer) = weights.training(TrainBuffer::Hyper) {
+            gpu.queue.write_buffer(buffer, 0, bytes);
+        }
+        let plan = &workspace.plan;
+        if plan.request.train.is_some_and(|train| train.recurrent_dropout) {
+            // Masks are drawn by kernels that bind no more than the lengths.
+            let lengths = &workspace.buffers[plan.lengths];
+            gpu.queue.write_buffer(lengths, plan.request.batch as u64 * 4, bytes);
         }
     }
 

@@ -28,8 +28,8 @@ pub struct TrainerOptions {
     /// Of dropout. Default 0.
     pub seed: u64,
     /// Computes the recurrent product of all steps again for backpropagation, in place of keeping what it gave: one more
-    /// product for the memory of a layer's gates ([`crate::Trainer::explain`] prints both). Layers with peepholes, with
-    /// reset before the product or under `recurrent_dropout` always do. Default false.
+    /// product for the memory of a layer's gates ([`crate::Trainer::explain`] prints both). Layers with peepholes or with
+    /// reset before the product always do. Default false.
     pub recompute: bool,
     /// Starts every step with the states that the last one ended with, which cuts the gradient there (truncated
     /// backpropagation through time). Batches then have no lengths; one with initial states of its own, or with

@@ -1,11 +1,29 @@
-//! Dropout of the recurrence: the forward step, and the states as W_hh saw them.
+//! Dropout of the recurrence: how its layers run forward, and the states as W_hh saw them.
+//!
+//! The numbers that masks are drawn from change with every step of training: they stand behind the lengths, which every
+//! kernel of a step binds (`shaders/lib/mask.wgsl`).
 
 use super::super::builder::{Builder, narrow};
-use super::super::layer::Chunk;
 use super::super::*;
-use super::TrainBuffer;
 use crate::kernel::train::Stage;
 use crate::kernel::uniforms::Recur;
+
+/// Hyper-parameters of a step (`shaders/train/optimize.wgsl`).
+const HYPER_WORDS: u64 = 16;
+
+/// The driver of a layer whose states are dropped as a step reads them: each step a dispatch, one row an invocation.
+pub(in super::super) fn choice(spec: &LayerSpec, choice: LayerChoice) -> Result<LayerChoice> {
+    let x = to_u32(padded(spec.hidden_size) / 4)?.next_power_of_two().min(64);
+    Ok(LayerChoice {
+        rows: RowTile::One,
+        row_tiles: 1,
+        workgroup: [x, 1],
+        reason:
+            "one dispatch per time step, which drops states as it reads them (recurrent dropout)"
+                .into(),
+        ..choice
+    })
+}
 
 impl Builder<'_> {
     /// Whether the plan's recurrences are masked.
@@ -13,24 +31,9 @@ impl Builder<'_> {
         self.plan.request.train.is_some_and(|train| train.recurrent_dropout)
     }
 
-    /// The forward steps of a layer, each a dispatch.
-    pub(in super::super) fn masked_steps(&mut self, chunk: Chunk<'_>) -> Result<()> {
-        let Chunk { index, spec, recur, mut slots, .. } = chunk;
-        let gates = to_u32(spec.cell.gates())?;
-        self.check_loops("recurrent step", u64::from(recur.state4 * (1 + gates)) + 16)?;
-        // Plain rules have no parameters: the hyper-parameters take their place.
-        slots.pop();
-        slots.push(Slot::Train(TrainBuffer::Hyper));
-        let recur = Recur { layers: to_u32(index)?, ..recur };
-        let mut variant = Variant::of(Kernel::Train(Stage::RecurMasked));
-        variant.cell = Some(spec.cell);
-        variant.rows = Some(RowTile::One);
-        let call = self.call(variant, slots, &recur)?;
-        let x_z = [ceil_div(recur.units4, 64), recur.directions];
-        let calls = vec![(call, Grid::StepRows { x_z, per_group: 1 })];
-        let (first, count) = (recur.first_step, recur.step_count);
-        self.plan.ops.push(Op::Steps { calls, first, count, lag: 0 });
-        Ok(())
+    /// Words behind the lengths.
+    pub(in super::super) fn words_behind_lengths(&self) -> u64 {
+        if self.is_masked() { HYPER_WORDS } else { 0 }
     }
 
     /// The states before each step behind the mask.
@@ -43,9 +46,10 @@ impl Builder<'_> {
         let label = format!("masked states before steps of layer {index}");
         let bytes = self.plan.buffers[before].bytes;
         let kept = self.buffer(&label, &[bytes])?;
-        let recur = Recur { layers: to_u32(index)?, ..recur };
-        let slots = vec![Slot::Buffer(before), Slot::Train(TrainBuffer::Hyper), Slot::Buffer(kept)];
-        let call = self.call(Variant::of(Kernel::Train(Stage::MaskStates)), slots, &recur)?;
+        let slots = [before, self.plan.lengths, kept].map(Slot::Buffer).to_vec();
+        let mut variant = Variant::of(Kernel::Train(Stage::MaskStates));
+        variant.overrides = vec![("MASKED", 1)];
+        let call = self.call(variant, slots, &recur)?;
         let rows = u64::from(self.steps) * u64::from(self.batch) * u64::from(recur.directions);
         let grid_y = rows.min(u64::from(self.caps.max_workgroups)).max(1);
         let groups = [ceil_div(recur.state4, 64), narrow(grid_y)?, narrow(rows.div_ceil(grid_y))?];

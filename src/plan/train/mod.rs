@@ -1,9 +1,9 @@
 //! Training steps of a [`Plan`]: forward with what backward needs, loss, backpropagation through time, update.
 //!
-//! The forward part is that of inference, on any driver, with the input gates of all steps kept. What else
-//! backward needs it computes again without waiting for time: `W_hh·h_{t-1}` of all steps is one product, since
-//! every h is known, and the cell states follow from the pre-activations alone (`train/replay`). Then the
-//! gradients go back through time (`time`), and sums over all rows of all steps give those of the weights (`sums`).
+//! The forward part is that of inference, on any driver, with the input gates of all steps kept, and what W_hh gave at
+//! each; or that is computed again without waiting for time, one product of all steps, since every h is known. The
+//! cell states follow from the pre-activations alone (`train/replay`). Then the gradients go back through time
+//! (`time`), and sums over all rows of all steps give those of the weights (`sums`).
 //!
 //! Arrays on the device, beside those of inference: gates_x, gates_h `[D, T·B, G, H]` in recurrence order, first
 //! pre-activations, then their gradients; before `[D, T·B, R]`; dy `[T, B, D, R]`.
@@ -17,6 +17,7 @@ mod time;
 mod update;
 
 pub use loss::LossKind;
+pub(super) use masked::choice as masked_choice;
 pub use update::{OptimizerKind, PARTS_OF_A_NORM, Parameter, parameters};
 
 use self::time::Times;
@@ -191,7 +192,7 @@ impl Builder<'_> {
         let recomputes = self.plan.request.train.is_some_and(|train| train.recompute);
         // With options a cell needs their parameters where the kept values would go.
         let is_plain = spec.options.is_default() && spec.cell.spec().pointwise;
-        !recomputes && is_plain && !self.is_masked() && kernel.can_keep_gates()
+        !recomputes && is_plain && kernel.can_keep_gates()
     }
 
     /// A buffer that layers use one after the other, as large as the largest needs it.
@@ -228,13 +229,6 @@ impl Builder<'_> {
             let trained = CellOptions { peephole: spec.options.peephole, ..Default::default() };
             if spec.options != trained {
                 return refuse("a cell without other options than peepholes");
-            }
-            let is_plain = spec.options.is_default() && spec.proj_size == 0;
-            if self.is_masked() && !(is_plain && spec.cell.spec().pointwise) {
-                return refuse(
-                    "a cell without peepholes, projection and reset before its product, with dropout of \
-                     the recurrence",
-                );
             }
         }
         let rows = u64::from(self.batch) * u64::from(self.steps);

@@ -8,13 +8,14 @@ use crate::kernel::train::Stage;
 use crate::kernel::uniforms::{Gemm, Recur};
 
 impl Builder<'_> {
-    /// From dy to the gradients of all pre-activations; `gates_h` holds W_hh·h of all steps.
+    /// From dy to the gradients of all pre-activations; `gates_h` holds W_hh·h of all steps, `seen` each h before a step
+    /// as W_hh saw it.
     pub(super) fn reset_before_turns(
         &mut self,
         index: usize,
         recur: Recur,
         (gates_x, gates_h): (usize, usize),
-        (before, dy): (usize, usize),
+        (before, seen, dy): (usize, usize, usize),
     ) -> Result<Times> {
         let label = |what: &str| format!("{what} of layer {index}");
         let (z, batch) = (u64::from(recur.directions), u64::from(self.batch));
@@ -27,7 +28,14 @@ impl Builder<'_> {
         let lengths = Slot::Buffer(self.plan.lengths);
         let slots = [gates_x, gates_h, before].map(Slot::Buffer).into_iter();
         let slots = slots.chain([lengths, Slot::Buffer(reset)]).collect();
-        let call = self.call(Variant::of(Kernel::Train(Stage::Reset)), slots, &recur)?;
+        let masked = |stage| {
+            let mut variant = Variant::of(Kernel::Train(stage));
+            variant.overrides = vec![("MASKED", u32::from(self.is_masked()))];
+            variant
+        };
+        let [reset_rows, candidate, reset_gate] =
+            [Stage::Reset, Stage::BackCandidate, Stage::BackReset].map(masked);
+        let call = self.call(reset_rows, slots, &recur)?;
         let grid_y = rows.min(u64::from(self.caps.max_workgroups)).max(1);
         let groups = [ceil_div(recur.units4, 64), narrow(grid_y)?, narrow(rows.div_ceil(grid_y))?];
         self.dispatch(call, Grid::Fixed(groups))?;
@@ -48,14 +56,13 @@ impl Builder<'_> {
         let tiles = ceil_div(self.batch, 4 * 4);
         let grid = Grid::Fixed([ceil_div(recur.units4, 16), tiles, recur.directions]);
         let mut calls = Vec::new();
-        for stage in [Stage::BackCandidate, Stage::BackReset] {
-            let variant = Variant::of(Kernel::Train(stage));
+        for variant in [candidate, reset_gate] {
             calls.push((self.call(variant, slots.clone(), &one)?, grid));
         }
         self.plan.ops.push(Op::Steps { calls, first: 0, count: recur.step_count + 1, lag: 1 });
         let carry = Carry { both: carry, h: None };
         let reset = Some((reset, gates_n));
-        Ok(Times { gates_h, before, carry, cells: None, projected: None, reset })
+        Ok(Times { gates_h, before: seen, carry, cells: None, projected: None, reset })
     }
 
     /// `W_hh·(r⊙h) + b_hh` of all steps, of which n's part is read.

@@ -4,7 +4,7 @@ use super::super::builder::{Builder, axis, narrow};
 use super::super::layer::{reverse_mask, set_rules};
 use super::super::strategy::tile_for;
 use super::super::*;
-use super::{Carry, Shared, Tape, TrainBuffer};
+use super::{Carry, Shared, Tape};
 use crate::cell::Cell;
 use crate::kernel::train::Stage;
 use crate::kernel::uniforms::Recur;
@@ -48,7 +48,12 @@ impl Builder<'_> {
             None => self.hidden_gates(index, spec, seen)?,
         };
         if spec.cell == Cell::GruResetBefore {
-            return self.reset_before_turns(index, recur, (tape.gates_x, gates_h), (before, dy));
+            return self.reset_before_turns(
+                index,
+                recur,
+                (tape.gates_x, gates_h),
+                (before, seen, dy),
+            );
         }
         let outputs = self.outputs(index, spec)?;
         let cells = if spec.cell.has_c() {
@@ -60,17 +65,12 @@ impl Builder<'_> {
         let axes =
             [2, u64::from(recur.directions), u64::from(self.batch), u64::from(recur.units4), 16];
         let both = self.buffer(&format!("gradients of states of layer {index}"), &axes)?;
-        let params = if self.is_masked() {
-            Slot::Train(TrainBuffer::Hyper)
-        } else {
-            Slot::Weight(WeightId::CellParams(index))
-        };
         let slots = vec![
             Slot::Weight(WeightId::RecurWeight(index)),
             Slot::Buffer(states),
             Slot::Buffer(dy),
             Slot::Buffer(self.plan.lengths),
-            params,
+            Slot::Weight(WeightId::CellParams(index)),
             Slot::Buffer(tape.gates_x),
             Slot::Buffer(gates_h),
             Slot::Buffer(both),
@@ -143,7 +143,8 @@ impl Builder<'_> {
         ];
         for (mode, weight, target, width) in products {
             let mut variant = Variant::of(Kernel::Train(Stage::BackProduct));
-            variant.overrides = vec![("MODE", mode), ("GATES", gates)];
+            let masked = u32::from(self.is_masked());
+            variant.overrides = vec![("MODE", mode), ("GATES", gates), ("MASKED", masked)];
             let [gates_h, dy, dr, target] = [gates_h, dy, dr, target].map(Slot::Buffer);
             let slots = vec![Slot::Weight(weight), gates_h, dy, lengths, dr, target];
             let call = self.call(variant, slots, &one)?;
