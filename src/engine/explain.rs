@@ -64,10 +64,22 @@ impl LoadedModel {
         let shape = RunShape::new(&vec![length; batch]);
         let submits = plan.submit_cuts(&shape, gpu.caps.flops_per_submit).len() + 1;
         let _ = writeln!(text, "dispatches  {} in {submits} submit(s)", plan.dispatches(&shape));
-        let _ =
-            writeln!(text, "memory      {} bytes in {} buffers", plan.bytes(), plan.buffers.len());
+        let _ = writeln!(
+            text,
+            "memory      {} bytes with uploads and readback, of these in {} buffers",
+            plan.bytes(),
+            plan.buffers.len()
+        );
         for buffer in &plan.buffers {
             let _ = writeln!(text, "            {:>12}  {}", buffer.bytes, buffer.label);
+        }
+        for texture in &plan.textures {
+            let _ = writeln!(
+                text,
+                "            {:>12}  {} (a texture)",
+                texture.bytes(),
+                texture.label
+            );
         }
         if let Some(limit) = info.loop_limit {
             let _ = writeln!(

@@ -135,6 +135,8 @@ pub enum Kernel {
     Sample,
     /// Tight rows to padded rows and back.
     CopyRows,
+    /// The same, four values at once.
+    CopyGroups,
     /// Zeros in a buffer.
     Clear,
     /// A buffer into a texture.
@@ -151,7 +153,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// Every kernel, for tests that walk the table.
-    pub const ALL: [Self; 61] = [
+    pub const ALL: [Self; 62] = [
         Self::Gemm,
         Self::OneHot,
         Self::RecurStep,
@@ -179,6 +181,7 @@ impl Kernel {
         Self::Top,
         Self::Sample,
         Self::CopyRows,
+        Self::CopyGroups,
         Self::Clear,
         Self::FillTexture,
         Self::LoopCanary,
@@ -260,6 +263,7 @@ impl Kernel {
             Self::Top => table::TOP,
             Self::Sample => table::SAMPLE,
             Self::CopyRows => table::COPY_ROWS,
+            Self::CopyGroups => table::COPY_GROUPS,
             Self::Clear => table::CLEAR,
             Self::FillTexture => table::FILL_TEXTURE,
             Self::LoopCanary => table::LOOP_CANARY,

@@ -424,7 +424,7 @@ pub(super) const COPY_ROWS: KernelSpec = KernelSpec {
     name: "copy_rows",
     entry: "main",
     wgsl: include_str!("../../shaders/copy_rows.wgsl"),
-    libs: &[],
+    libs: &[include_str!("../../shaders/lib/value1.wgsl")],
     takes_cell: false,
     takes_rows: false,
     shuffles: false,
@@ -435,6 +435,9 @@ pub(super) const COPY_ROWS: KernelSpec = KernelSpec {
     overrides: &[],
     consts: &[],
 };
+
+pub(super) const COPY_GROUPS: KernelSpec =
+    KernelSpec { libs: &[include_str!("../../shaders/lib/value4.wgsl")], ..COPY_ROWS };
 
 pub(super) const LOOP_CANARY: KernelSpec = KernelSpec {
     name: "loop_canary",

@@ -284,20 +284,22 @@ impl<'a> Builder<'a> {
         let count = u64::from(steps) * u64::from(self.batch);
         let grid_y = count.min(u64::from(self.caps.max_workgroups)).max(1);
         let z = count.div_ceil(grid_y);
-        let values = blocks * width;
+        let is_even = [width, source_block, target_block].iter().all(|size| size % 4 == 0);
+        let (kernel, group) = if is_even { (Kernel::CopyGroups, 4) } else { (Kernel::CopyRows, 1) };
+        let values = blocks * width / group;
         let block = CopyRows {
             steps,
             batch: self.batch,
             blocks: to_u32(blocks)?,
-            width: to_u32(width)?,
-            source_block: to_u32(source_block)?,
-            target_block: to_u32(target_block)?,
+            width: to_u32(width / group)?,
+            source_block: to_u32(source_block / group)?,
+            target_block: to_u32(target_block / group)?,
             source_is_batch_first: u32::from(source_layout == Layout::BatchFirst),
             target_is_batch_first: u32::from(target_layout == Layout::BatchFirst),
             grid_y: narrow(grid_y)?,
         };
         let slots = vec![source, Slot::Buffer(self.plan.lengths), target];
-        let call = self.call(Variant::of(Kernel::CopyRows), slots, &block)?;
+        let call = self.call(Variant::of(kernel), slots, &block)?;
         let groups = [ceil_div(to_u32(values)?, 64), narrow(grid_y)?, narrow(z)?];
         self.dispatch(call, Grid::Fixed(groups))
     }

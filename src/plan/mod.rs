@@ -415,10 +415,15 @@ impl Plan {
         builder::Builder::new(network, request, caps)?.build()
     }
 
-    /// Returns the bytes of all buffers and textures.
+    /// Returns the bytes of all buffers and textures, and of the way onto the device and back where the input and output are
+    /// not a caller's buffers.
     pub fn bytes(&self) -> u64 {
         let textures = self.textures.iter().map(TexturePlan::bytes);
-        self.buffers.iter().map(|buffer| buffer.bytes).chain(textures).sum()
+        let own: u64 = self.buffers.iter().map(|buffer| buffer.bytes).chain(textures).sum();
+        match self.request.external {
+            Some(_) => own,
+            None => own + self.upload_bytes() + self.readback_bytes(),
+        }
     }
 
     /// Lists the buffers that a run may upload to: lengths, input or tokens, initial states.

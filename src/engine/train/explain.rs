@@ -25,9 +25,18 @@ pub(super) fn text(
         text,
         "parameters  {own} bytes, and as many for gradients and each of two moments"
     );
-    let _ = writeln!(text, "memory      {} bytes in {} buffers", plan.bytes(), plan.buffers.len());
+    let _ = writeln!(
+        text,
+        "memory      {} bytes with uploads and readback, of these in {} buffers",
+        plan.bytes(),
+        plan.buffers.len()
+    );
     for buffer in &plan.buffers {
         let _ = writeln!(text, "            {:>12}  {}", buffer.bytes, buffer.label);
+    }
+    for texture in &plan.textures {
+        let _ =
+            writeln!(text, "            {:>12}  {} (a texture)", texture.bytes(), texture.label);
     }
     let bytes_of = |part: &str| {
         let named = plan.buffers.iter().filter(|buffer| buffer.label.starts_with(part));
