@@ -64,23 +64,7 @@ impl LoadedModel {
         let shape = RunShape::new(&vec![length; batch]);
         let submits = plan.submit_cuts(&shape, gpu.caps.flops_per_submit).len() + 1;
         let _ = writeln!(text, "dispatches  {} in {submits} submit(s)", plan.dispatches(&shape));
-        let _ = writeln!(
-            text,
-            "memory      {} bytes with uploads and readback, of these in {} buffers",
-            plan.bytes(),
-            plan.buffers.len()
-        );
-        for buffer in &plan.buffers {
-            let _ = writeln!(text, "            {:>12}  {}", buffer.bytes, buffer.label);
-        }
-        for texture in &plan.textures {
-            let _ = writeln!(
-                text,
-                "            {:>12}  {} (a texture)",
-                texture.bytes(),
-                texture.label
-            );
-        }
+        text.push_str(&memory(&plan));
         if let Some(limit) = info.loop_limit {
             let _ = writeln!(
                 text,
@@ -89,6 +73,23 @@ impl LoadedModel {
         }
         Ok(text)
     }
+}
+
+/// Lists what a plan takes of the device's memory.
+pub(super) fn memory(plan: &Plan) -> String {
+    let (bytes, count) = (plan.bytes(), plan.buffers.len());
+    let mut text = format!(
+        "memory      {bytes} bytes with uploads and readback, of these in {count} buffers\n"
+    );
+    // Writing to a String cannot fail.
+    for buffer in &plan.buffers {
+        let _ = writeln!(text, "            {:>12}  {}", buffer.bytes, buffer.label);
+    }
+    for texture in &plan.textures {
+        let (bytes, label) = (texture.bytes(), &texture.label);
+        let _ = writeln!(text, "            {bytes:>12}  {label} (a texture)");
+    }
+    text
 }
 
 /// Says where the speeds that predictions use come from, and the ones that matter most.

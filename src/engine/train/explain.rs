@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::engine::explain::memory;
 use crate::plan::{Parameter, Plan, RunShape};
 
 /// Describes a plan: forward drivers, dispatches, bytes, and what is computed again.
@@ -25,19 +26,7 @@ pub(super) fn text(
         text,
         "parameters  {own} bytes, and as many for gradients and each of two moments"
     );
-    let _ = writeln!(
-        text,
-        "memory      {} bytes with uploads and readback, of these in {} buffers",
-        plan.bytes(),
-        plan.buffers.len()
-    );
-    for buffer in &plan.buffers {
-        let _ = writeln!(text, "            {:>12}  {}", buffer.bytes, buffer.label);
-    }
-    for texture in &plan.textures {
-        let _ =
-            writeln!(text, "            {:>12}  {} (a texture)", texture.bytes(), texture.label);
-    }
+    text.push_str(&memory(plan));
     let bytes_of = |part: &str| {
         let named = plan.buffers.iter().filter(|buffer| buffer.label.starts_with(part));
         named.map(|buffer| buffer.bytes).sum::<u64>()
