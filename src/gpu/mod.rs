@@ -189,6 +189,18 @@ impl Gpu {
     /// What `work` gives; `Device` for out of memory, validation and internal errors.
     pub(crate) fn scoped<T>(&self, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let _turn = self.exclusive();
+        self.scoped_within(what, work)
+    }
+
+    /// As [`Gpu::scoped`], inside of it: an error here is not the outer call's.
+    ///
+    /// # Errors
+    /// As [`Gpu::scoped`].
+    pub(crate) fn scoped_within<T>(
+        &self,
+        what: &str,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);

@@ -141,10 +141,17 @@ impl Weights {
     /// Returns a weight's copy in a texture, made at first use: weights that are trained have none.
     ///
     /// # Errors
-    /// As [`Weights::get`].
+    /// As [`Weights::get`]; `Device` when memory runs out, and the next call tries again.
     pub(crate) fn texture(&self, gpu: &Gpu, id: WeightId) -> Result<&wgpu::TextureView> {
         let part = self.get(id)?;
-        Ok(part.texture.get_or_init(|| gpu.texture_of(&format!("{id:?}"), part)))
+        if part.texture.get().is_none() {
+            let label = format!("{id:?}");
+            let made = gpu.scoped_within(&label, || Ok(gpu.texture_of(&label, part)))?;
+            // Where two threads made one, the first stays.
+            let _ = part.texture.set(made);
+        }
+        let missing = || gpu.device_error(format!("{id:?}: expected a texture, got none"));
+        part.texture.get().ok_or_else(missing)
     }
 
     /// Tells whether nothing will write these weights.

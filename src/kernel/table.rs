@@ -322,7 +322,7 @@ pub(super) const GEMM_MATRIX: KernelSpec = KernelSpec {
 };
 
 const TILE_CONSTS: &[(&str, u32)] =
-    &[("LANES", 4), ("SUBGROUPS", 1), ("GROUPS", 1), ("COLUMNS", 1)];
+    &[("LANES", 4), ("SUBGROUPS", 1), ("GROUPS", 1), ("COLUMNS", 1), ("WHOLE", 1)];
 
 pub(super) const NORM_ROWS: KernelSpec = KernelSpec {
     name: "norm_rows",

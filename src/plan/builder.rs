@@ -314,10 +314,9 @@ fn choices(
 ) -> Result<Vec<LayerChoice>> {
     match train {
         Some(train) if train.recurrent_dropout => {
-            let ask = Ask { strategy: Strategy::StepPerDispatch, ..ask };
-            let pairs =
-                network.layers.iter().zip(strategy::choose_each(&network.layers, ask, caps)?);
-            pairs.map(|(spec, choice)| train::masked_choice(spec, choice)).collect()
+            let free = strategy::choose_each(&network.layers, ask, caps)?;
+            let pairs = network.layers.iter().zip(free);
+            pairs.map(|(spec, choice)| train::masked_choice(spec, &choice)).collect()
         }
         // A wavefront keeps no input gates.
         Some(_) => strategy::choose_each(&network.layers, ask, caps),

@@ -16,7 +16,8 @@ pub struct Constants {
     pub cache_bytes: f64,
     /// Bytes per second from cache into one workgroup.
     pub group_cache_bytes: f64,
-    /// Bytes per second from cache through a texture, all workgroups reading the same data.
+    /// Bytes per second from cache through a texture, all workgroups reading the same data; `cache_bytes` where kernels
+    /// read none.
     pub texture_bytes: f64,
     /// Seconds from one dispatch to the next that depends on it, both empty, in one pass.
     pub dispatch: f64,
@@ -50,7 +51,7 @@ impl Constants {
 
     /// Returns what is assumed of a software rasteriser on a processor with `cores` cores: of each 80 GFLOP/s and
     /// 14 GB/s through textures, measured with llvmpipe of Mesa 22.3 on two cores of an AMD EPYC of 2023. Loads from
-    /// buffers it makes lane by lane, ten times slower without AVX-512 than with it; `has_fast_loads` says which.
+    /// buffers it makes lane by lane, eight times slower without AVX-512 than with it; `has_fast_loads` says which.
     pub fn for_software(cores: u32, has_fast_loads: bool) -> Self {
         let cores = f64::from(cores.max(1));
         let loads = if has_fast_loads { 5.6e9 } else { 0.7e9 };

@@ -98,9 +98,10 @@ impl Work {
     }
 
     /// Returns the least seconds in which the recurrent weights pass from cache at every step:
-    /// `T·D·G·H·R·4 / BW_cache`; 0 where they are held on chip, which the caller knows.
+    /// `T·D·G·H·R·4 / BW_cache`, through buffers or textures, whichever is faster; 0 where they are held on chip, which
+    /// the caller knows.
     pub fn t_stream(&self, constants: &Constants) -> f64 {
-        self.streamed_bytes / constants.cache_bytes
+        self.streamed_bytes / constants.cache_bytes.max(constants.texture_bytes)
     }
 
     /// Returns the least seconds of the chain of steps, each `step` seconds after the one before: a

@@ -263,7 +263,7 @@ impl Builder<'_> {
     /// Whether the product takes its form for software adapters (`gemm_tile`), which spares more loads than
     /// a kernel without it spares logits: it was 1.4 to 6 times as fast (llvmpipe, 2026-11-25).
     fn takes_tiles(&self) -> bool {
-        let beside = self.choices.last().is_some_and(|c| !c.strategy.compiles_fast());
+        let beside = self.choices.last().is_some_and(|c| !c.beside().compiles_fast());
         self.caps.is_software && self.caps.subgroup.is_some() && beside
     }
 

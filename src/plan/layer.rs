@@ -97,7 +97,7 @@ impl Builder<'_> {
         let chunk = self.chunk_steps(spec)?;
         while first < self.steps {
             let count = chunk.min(self.steps - first);
-            self.project_input(index, spec, rows, gates, (first, count), choice.strategy)?;
+            self.project_input(index, spec, rows, gates, (first, count), choice.beside())?;
             if is_normalised {
                 self.norm_rows(index, spec, gates, (first, count))?;
             }

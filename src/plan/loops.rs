@@ -114,9 +114,11 @@ impl Builder<'_> {
         let gates = axis(spec.cell.gates());
         let sweeps = u64::from(ceil_div(recur.units4, choice.workgroup[0]));
         let rows = u64::from(choice.rows.rows());
-        // Every loop counted as if none were unrolled.
-        let per_step =
-            sweeps * (1 + u64::from(recur.state4) * (1 + gates) + rows * (1 + gates)) + rows + 1;
+        // Every loop counted as if none were unrolled; training keeps gates in one more.
+        let per_step = sweeps
+            * (1 + u64::from(recur.state4) * (1 + gates) + rows * (1 + 2 * gates))
+            + rows
+            + 1;
         self.steps_within(per_step, spec, choice, recur.step_count)
     }
 

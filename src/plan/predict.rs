@@ -4,7 +4,7 @@
 //! ```text
 //! step = wait + compute + read          on a software adapter, which does one after the other
 //! step = wait + max(compute, read)      on hardware, which overlaps them
-//! compute = flops / P    read = bytes / BW    wait = a barrier or a dispatch
+//! compute = flops / P    read = bytes / BW, of buffers and of textures    wait = a barrier or a dispatch
 //! ```
 //! P and BW are the device's, or those of the workgroups that there are where these do not fill it.
 //! Bytes are those of the load instructions: a value that sixteen invocations load counts sixteen times on

@@ -6,7 +6,7 @@ use super::to_u32;
 use crate::kernel::RowTile;
 use crate::model::LayerSpec;
 
-/// Groups of four units of a workgroup: neighbouring invocations read 128 bytes in a row.
+/// Groups of four units of a workgroup, at most: neighbouring invocations then read 128 bytes in a row.
 pub(super) const UNITS4: u32 = 8;
 
 /// The largest power of two that is at most `n`, and at least 1.

@@ -87,6 +87,7 @@ impl StationaryShape {
 
     /// Loop iterations of one time step, as if no loop were unrolled.
     pub(super) fn step_loops(&self, rows: RowTile, gates: u32) -> u64 {
-        1 + u64::from(rows.rows() * gates * self.slices)
+        // Sums of the slices, gates that training keeps.
+        1 + u64::from(rows.rows() * (1 + gates * (1 + self.slices)))
     }
 }

@@ -44,7 +44,9 @@ impl Builder<'_> {
     pub(super) fn per_step(&mut self, chunk: Chunk<'_>, (cells, y): (usize, usize)) -> Result<()> {
         let Chunk { index, spec, choice, recur, slots, keeps_gates } = chunk;
         let inner = u64::from(recur.state4.max(recur.units4));
-        self.check_loops("recurrent step", inner * (1 + axis(spec.cell.gates())))?;
+        // A mask takes ten rounds for every group of inputs.
+        let rounds = if self.is_masked() { 10 } else { 0 };
+        self.check_loops("recurrent step", inner * (1 + rounds + axis(spec.cell.gates())))?;
         let is_masked = self.is_masked();
         let step = Step { spec, choice, recur, slots, keeps_gates, is_masked };
         let mut calls = if spec.options.layer_norm.is_some() {

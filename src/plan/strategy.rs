@@ -126,6 +126,8 @@ pub struct LayerChoice {
     pub stationary: Option<StationaryShape>,
     /// Sizes of the loop over the whole device, where that is the strategy.
     pub grid: Option<GridShape>,
+    /// The driver that is asked whether other kernels may take as long to compile, where it is not this one.
+    pub(crate) beside: Option<Strategy>,
     /// Whether drivers that compile for a second were left out, because the run is too short for them.
     pub leaves_slow_out: bool,
     /// Seconds that a time step takes by the model of `plan/predict.rs`.
@@ -150,10 +152,16 @@ impl LayerChoice {
             tile: None,
             stationary: None,
             grid: None,
+            beside: None,
             leaves_slow_out: false,
             step_seconds: 0.0,
             reason: String::new(),
         }
+    }
+
+    /// The driver beside which a layer's other kernels compile.
+    pub(super) fn beside(&self) -> Strategy {
+        self.beside.unwrap_or(self.strategy)
     }
 
     /// Returns the rows of one workgroup.

@@ -21,6 +21,8 @@ pub struct TileShape {
     pub passes: u32,
     /// Whether it reads weights and states from textures.
     pub from_textures: bool,
+    /// Whether addresses go through a shuffle, which spares software adapters work (`shaders/lib/whole.wgsl`).
+    pub shuffles_addresses: bool,
 }
 
 /// Rows of a workgroup.
@@ -73,7 +75,16 @@ pub(super) fn shape(
         (subgroups, ceil_div(parts, subgroups))
     };
     let subgroups = subgroups.max(1);
-    (rows, TileShape { lanes, subgroups, groups, columns, passes, from_textures: false })
+    let tile = TileShape {
+        lanes,
+        subgroups,
+        groups,
+        columns,
+        passes,
+        from_textures: false,
+        shuffles_addresses: caps.is_software,
+    };
+    (rows, tile)
 }
 
 /// Lanes of the device's subgroups, or what a tile kernel needs.
@@ -89,6 +100,7 @@ impl TileShape {
             ("SUBGROUPS", self.subgroups),
             ("GROUPS", self.groups),
             ("COLUMNS", self.columns),
+            ("WHOLE", u32::from(self.shuffles_addresses)),
         ]
     }
 
@@ -103,7 +115,9 @@ impl TileShape {
         let k4 = wide(to_u32(spec.state_size().div_ceil(4))?);
         let row_count = wide(self.groups * rows.rows());
         let staging = k4.div_ceil(wide(self.lanes)) * (1 + row_count);
-        let update = row_count * (1 + wide(self.columns));
+        // Gates that training keeps are a loop of their own.
+        let gates = wide(to_u32(spec.cell.gates())?);
+        let update = row_count * (1 + wide(self.columns) * (1 + gates));
         Ok(1 + row_count + wide(self.passes) * (1 + k4 + staging + update))
     }
 }

@@ -148,7 +148,11 @@ fn rows(constants: &Constants) -> [(&'static str, String, &'static str); 9] {
         ("  one workgroup", bytes(constants.group_cache_bytes), "read by one workgroup alone"),
         (
             "  through a texture",
-            bytes(constants.texture_bytes),
+            // Where kernels read no texture the figure is that of the cache.
+            match constants.texture_bytes.total_cmp(&constants.cache_bytes) {
+                std::cmp::Ordering::Equal => "n/a (not read here)".into(),
+                _ => bytes(constants.texture_bytes),
+            },
             "read, all workgroups the same 512 KiB",
         ),
         ("dispatch", time(constants.dispatch), "to the next one that depends on it"),

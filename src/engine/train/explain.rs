@@ -46,14 +46,22 @@ pub(super) fn text(
         );
     }
     if again > 0 {
+        let is_asked = plan.request.train.is_some_and(|train| train.recompute);
+        let why = if is_asked {
+            "as TrainerOptions::recompute asks"
+        } else {
+            "since cells with options and with reset before the product cannot keep it"
+        };
         let _ = writeln!(
             text,
             "again       {again} bytes of what W_hh gave at each step are computed again, layer after layer, for one \
-             more product with W_hh; cells without options and without reset before the product \
-             can keep it"
+             more product with W_hh, {why}"
         );
     }
-    let states = bytes_of("cell states before steps") + bytes_of("states before steps");
+    let states = ["cell states before", "states before", "masked states before"]
+        .map(bytes_of)
+        .iter()
+        .sum::<u64>();
     let _ = writeln!(
         text,
         "            {states} bytes of states before each step are gathered again, layer after layer"

@@ -53,10 +53,10 @@ pub(crate) fn calibrate(gpu: &Gpu, progress: &mut dyn FnMut(&'static str)) -> Re
     progress("cache, one workgroup");
     let group_cache_bytes = cache(&bench, &source, 1)?;
     progress("cache, through a texture");
-    let texture_bytes = match gpu.caps.texture_lines {
-        // No kernel reads a texture then.
-        0 => cache_bytes,
-        _ => texture(&bench, &source, sizes.groups)?,
+    let has_textures = gpu.caps.texture_lines > 0;
+    let texture_bytes = match has_textures {
+        true => Some(texture(&bench, &source, sizes.groups)?),
+        false => None,
     };
     progress("dispatch");
     let dispatch = dispatch(&bench)?;
@@ -65,14 +65,16 @@ pub(crate) fn calibrate(gpu: &Gpu, progress: &mut dyn FnMut(&'static str)) -> Re
     progress("round trip");
     // Again: a device that was idle when the first one was taken may have been at a low clock.
     let round_trip = bench.measure_round_trip()?;
+    let cache_bytes = cache_bytes.max(group_cache_bytes);
     let constants = Constants {
         // The whole device does at least what one workgroup does; the measurements are only close.
         flops: flops.max(group_flops),
         group_flops,
         memory_bytes,
-        cache_bytes: cache_bytes.max(group_cache_bytes),
+        cache_bytes,
         group_cache_bytes,
-        texture_bytes,
+        // No kernel reads a texture then.
+        texture_bytes: texture_bytes.unwrap_or(cache_bytes),
         dispatch,
         barrier,
         round_trip,

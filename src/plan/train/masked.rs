@@ -11,18 +11,14 @@ use crate::kernel::uniforms::Recur;
 /// Hyper-parameters of a step (`shaders/train/optimize.wgsl`).
 const HYPER_WORDS: u64 = 16;
 
-/// The driver of a layer whose states are dropped as a step reads them: each step a dispatch, one row an invocation.
-pub(in super::super) fn choice(spec: &LayerSpec, choice: LayerChoice) -> Result<LayerChoice> {
+/// The driver of a layer whose states are dropped as a step reads them, each step a dispatch, one row an invocation, in
+/// place of what the planner chose.
+pub(in super::super) fn choice(spec: &LayerSpec, free: &LayerChoice) -> Result<LayerChoice> {
     let x = to_u32(padded(spec.hidden_size) / 4)?.next_power_of_two().min(64);
-    Ok(LayerChoice {
-        rows: RowTile::One,
-        row_tiles: 1,
-        workgroup: [x, 1],
-        reason:
-            "one dispatch per time step, which drops states as it reads them (recurrent dropout)"
-                .into(),
-        ..choice
-    })
+    let choice = LayerChoice::new(Strategy::StepPerDispatch, RowTile::One, 1, [x, 1]);
+    let reason =
+        "one dispatch per time step, which drops states as it reads them (recurrent dropout)";
+    Ok(LayerChoice { beside: Some(free.strategy), reason: reason.into(), ..choice })
 }
 
 impl Builder<'_> {

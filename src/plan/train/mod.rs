@@ -160,7 +160,7 @@ impl Builder<'_> {
         let mut dy = self.back_head(&top, rows, parts)?;
         for (index, tape) in tapes.iter().enumerate().rev() {
             dy = self.back_layer(index, tape, dy, (request, parts), &mut train)?;
-            // Twice the forward part, and the products that are computed again.
+            // Twice the forward part, and the products that may be computed again.
             let flops = step_flops(&network.layers[index], self.batch);
             let flops = 3 * flops.saturating_mul(u64::from(self.steps));
             self.plan.ops.push(Op::MaySubmit { first: 0, flops });
@@ -381,7 +381,7 @@ impl Builder<'_> {
     fn takes_long_forms(&self) -> bool {
         self.caps.is_software
             && self.caps.subgroup.is_some_and(|lanes| lanes % 8 == 0)
-            && self.choices.iter().any(|choice| !choice.strategy.compiles_fast())
+            && self.choices.iter().any(|choice| !choice.beside().compiles_fast())
     }
 
     fn rows_of_all_steps(&self) -> u32 {
@@ -479,7 +479,7 @@ impl Builder<'_> {
             Slot::Buffer(gates_h),
         ];
         let z = to_u32(spec.direction.count())?;
-        let beside = self.choices[index].strategy;
+        let beside = self.choices[index].beside();
         self.gemm(block, slots, Mode { mode: 4, gathers: false }, z, beside)?;
         Ok(gates_h)
     }

@@ -91,6 +91,6 @@ impl Builder<'_> {
             Slot::Buffer(gates_n),
         ];
         let mode = gemm::Mode { mode: 4, gathers: false };
-        self.gemm(block, slots, mode, recur.directions, self.choices[index].strategy)
+        self.gemm(block, slots, mode, recur.directions, self.choices[index].beside())
     }
 }

@@ -427,11 +427,12 @@ impl TrainArgs {
             ("batch-size", json!(self.batch_size)),
             ("seq-len", json!(self.seq_len)),
             ("seed", json!(self.seed)),
-            ("recompute", json!(self.recompute)),
             ("validate", validate),
             ("early-stop", json!(self.early_stop)),
             ("checkpoint-every", json!(self.checkpoint_every)),
         ];
-        entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        // Checkpoints of earlier versions know no such option.
+        let recompute = self.recompute.then_some(("recompute", json!(true)));
+        entries.into_iter().chain(recompute).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
