@@ -10,8 +10,9 @@
 //! a time loop are written to a texture beside y.
 
 use super::builder::{Builder, axis, narrow};
+use super::gemm::Mode;
 use super::*;
-use crate::kernel::uniforms::{FillTexture, Recur};
+use crate::kernel::uniforms::{FillTexture, Gemm, Recur};
 
 /// Values of a line. Twin: `shaders/lib/texel.wgsl`.
 pub const TEXTURE_LINE: u32 = 2048;
@@ -76,12 +77,11 @@ impl Builder<'_> {
         self.plan.textures.len() - 1
     }
 
-    /// The array `a` of a product in a texture, copied where it is not there yet, or `None` where it stays in its
-    /// buffer. `is_gather` says that it is a table whose rows tokens name.
+    /// The array `a` of a product in a texture, copied where it is not there yet, or `None` where it stays in its buffer.
     pub(super) fn texture_inputs(
         &mut self,
-        block: &crate::kernel::uniforms::Gemm,
-        (a, mode): (Slot, super::gemm::Mode),
+        block: &Gemm,
+        (a, mode): (Slot, Mode),
         z: u32,
     ) -> Result<Option<Slot>> {
         let inner4 = u64::from(block.inner4);

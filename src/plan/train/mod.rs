@@ -181,18 +181,20 @@ impl Builder<'_> {
 
     /// Whether the forward part of a layer keeps W_hh's pre-activations.
     fn keeps_gates(&self, index: usize, spec: &LayerSpec) -> bool {
-        let kernel = match self.choices[index].strategy {
-            Strategy::StepPerDispatch => Kernel::RecurStep,
-            Strategy::Resident => Kernel::RecurResident,
-            Strategy::StepTile | Strategy::ResidentTile => Kernel::RecurTile,
-            Strategy::Stationary => Kernel::RecurStationary,
-            Strategy::StepSplit => Kernel::RecurSplit,
-            _ => return false,
-        };
+        // Those whose kernels can (`Kernel::can_keep_gates`).
+        let can_keep = matches!(
+            self.choices[index].strategy,
+            Strategy::StepPerDispatch
+                | Strategy::Resident
+                | Strategy::StepTile
+                | Strategy::ResidentTile
+                | Strategy::Stationary
+                | Strategy::StepSplit
+        );
         let recomputes = self.plan.request.train.is_some_and(|train| train.recompute);
         // With options a cell needs their parameters where the kept values would go.
         let is_plain = spec.options.is_default() && spec.cell.spec().pointwise;
-        !recomputes && is_plain && kernel.can_keep_gates()
+        !recomputes && is_plain && can_keep
     }
 
     /// A buffer that layers use one after the other, as large as the largest needs it.
