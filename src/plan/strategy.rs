@@ -173,8 +173,9 @@ impl LayerChoice {
 /// Threads below which a step is latency-bound on hardware: about one wave per core of a mid-size GPU.
 const FEW_THREADS: u64 = 16_384;
 
-/// Seconds of a run from which a software adapter compiles a driver that takes it a second or two.
-pub(super) const WORTH_COMPILING: f64 = 5e-3;
+/// Seconds of a run from which a software adapter compiles a driver that takes it up to three: batches mostly come more
+/// than once.
+pub(super) const WORTH_COMPILING: f64 = 1e-3;
 
 /// What the planner is asked to run layers with.
 #[derive(Clone, Copy, Debug)]
@@ -278,7 +279,7 @@ pub(super) fn choose(spec: &LayerSpec, ask: Ask, caps: &DeviceCaps) -> Result<La
         candidates.retain(quick);
         leaves_slow_out = true;
         refused.push(format!(
-            "drivers that compile for a second need a run of {} or more",
+            "drivers that compile long need a run of {} or more",
             duration(WORTH_COMPILING)
         ));
     }
