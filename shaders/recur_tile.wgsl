@@ -33,24 +33,20 @@ var<private> base: array<u32, ROW_COUNT>;
 var<private> staged: array<vec4f, ROW_COUNT>;
 var<private> sums: array<vec4f, ROW_COUNT * COLUMNS * GATES>;
 
-// Where a row and unit finds and leaves what.
-struct Places {
-    gates: u32,
-    before: u32,
-    cell: u32,
-    y: u32,
-}
-
 // One row and unit: from the sums of its gates, which start at `sums_at`, to the new states.
-fn update(sums_at: u32, at: Places, s: u32, row: u32, d: u32, unit: u32) {
+fn update(sums_at: u32, s: u32, row: u32, row_len: u32, before_at: u32, d: u32, unit: u32) {
+    let columns = GATES * recur.units4;
+    let gx0 = gates_index(s, row, d, columns) + unit;
     var gx: array<vec4f, GATES>;
     var gh: array<vec4f, GATES>;
     //@ for g in GATES
-    gx[${g}] = gates_x[at.gates + ${g}u * recur.units4];
+    gx[${g}] = gates_x[gx0 + ${g}u * recur.units4];
     gh[${g}] = sums[sums_at + ${g}u];
     //@ end
-    keep_gates(at.gates, gh);
-    let h = advance(gx, gh, source_row(at.before), at.cell, at.y, d, unit);
+    keep_gates(gx0, gh);
+    let t = time_of(s, row_len, reads_backwards(recur.reverse_mask, d));
+    let cell_at = state_index(row, d, recur.units4) + unit;
+    let h = advance(gx, gh, source_row(before_at + unit), cell_at, y_index(t, row, d) + unit, d, unit);
     keep_state(s, row, d, unit, h);
 }
 
@@ -119,18 +115,12 @@ fn main(
             //@ end
             //@ end
             for (var r = 0u; r < ROW_COUNT; r++) {
-                let row = row0 + r;
-                let t = time_of(s, len[r], reads_backwards(recur.reverse_mask, d));
-                for (var c = 0u; c < COLUMNS; c++) {
-                    let unit = (block + c) * LANES + sub_lane;
-                    let at = Places(
-                        whole(gates_index(s, row, d, columns) + unit, sub_lane),
-                        base[r] + unit,
-                        whole(state_index(row, d, recur.units4) + unit, sub_lane),
-                        whole(y_index(t, row, d) + unit, sub_lane),
-                    );
-                    if (s < len[r] && unit < recur.units4) {
-                        update((r * COLUMNS + c) * GATES, at, s, row, d, unit);
+                if (s < len[r]) {
+                    for (var c = 0u; c < COLUMNS; c++) {
+                        let unit = (block + c) * LANES + sub_lane;
+                        if (unit < recur.units4) {
+                            update((r * COLUMNS + c) * GATES, s, row0 + r, len[r], base[r], d, unit);
+                        }
                     }
                 }
             }

@@ -191,34 +191,34 @@ fn memory(bench: &Bench<'_>, sizes: Sizes) -> Result<f64> {
 
 /// Bytes per second through a texture, `groups` workgroups reading the same.
 fn texture(bench: &Bench<'_>, source: &wgpu::Buffer, groups: u32) -> Result<f64> {
-    let count = u32::try_from(source.size() / VEC4).unwrap_or(u32::MAX);
     let view = bench.gpu.scoped("calibration texture", || {
         Ok(bench.gpu.texture_of("calibration texture", &Part::whole(source.clone())))
     })?;
-    let seconds = bench.seconds_per_round(&Job {
-        name: "texture",
-        probe: Probe::ReadTexture,
-        groups,
-        lanes: LANES,
-        block: Calibrate { rounds: 0, mask: count - 1, group_stride: 0 },
-        rounds: Rounds::Doubled,
-        inputs: &[wgpu::BindingResource::TextureView(&view)],
-        expected: &|at, rounds| expect::read(at, rounds, count - 1, 0),
-    })?;
-    Ok(read_bytes(groups) / seconds)
+    let input = wgpu::BindingResource::TextureView(&view);
+    cached(bench, Probe::ReadTexture, (input, source.size()), groups)
 }
 
 /// Bytes per second, `groups` workgroups reading the same.
 fn cache(bench: &Bench<'_>, source: &wgpu::Buffer, groups: u32) -> Result<f64> {
-    let count = u32::try_from(source.size() / VEC4).unwrap_or(u32::MAX);
+    cached(bench, Probe::Read, (source.as_entire_binding(), source.size()), groups)
+}
+
+/// Bytes per second of a kernel whose workgroups all read the same bytes.
+fn cached(
+    bench: &Bench<'_>,
+    probe: Probe,
+    (input, bytes): (wgpu::BindingResource<'_>, u64),
+    groups: u32,
+) -> Result<f64> {
+    let count = u32::try_from(bytes / VEC4).unwrap_or(u32::MAX);
     let seconds = bench.seconds_per_round(&Job {
         name: "cache",
-        probe: Probe::Read,
+        probe,
         groups,
         lanes: LANES,
         block: Calibrate { rounds: 0, mask: count - 1, group_stride: 0 },
         rounds: Rounds::Doubled,
-        inputs: &[source.as_entire_binding()],
+        inputs: &[input],
         expected: &|at, rounds| expect::read(at, rounds, count - 1, 0),
     })?;
     Ok(read_bytes(groups) / seconds)
