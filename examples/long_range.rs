@@ -10,7 +10,8 @@
 //! *Copy*: K symbols, a delay, then a sign to repeat them. Guessing is right once in eight.
 //!
 //! A vanilla RNN multiplies its state by one matrix and a slope in every step, and gradients vanish on the
-//! way; the gates of LSTM and GRU let both pass.
+//! way; the gates of LSTM and GRU let both pass. How far a vanilla RNN comes hangs on its first W_hh: `--init keras`
+//! (the default) is orthogonal and keeps norms, `--init pytorch` is small and uniform.
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -66,6 +67,7 @@ struct Choice {
     length: usize,
     steps: usize,
     rate: f32,
+    init: Init,
 }
 
 fn arguments() -> Result<Choice> {
@@ -79,7 +81,8 @@ fn arguments() -> Result<Choice> {
         Task::Adding => (60, 1500, 0.01),
         Task::Copy => (20, 2000, 0.01),
     };
-    let mut choice = Choice { task, device: "auto".to_owned(), length, steps, rate };
+    let (device, init) = ("auto".to_owned(), Init::Keras);
+    let mut choice = Choice { task, device, length, steps, rate, init };
     while let Some(option) = words.next() {
         let value = words.next().ok_or_else(|| format!("{option}: expected a value"))?;
         match option.as_str() {
@@ -87,10 +90,14 @@ fn arguments() -> Result<Choice> {
             "--length" => choice.length = value.parse()?,
             "--steps" => choice.steps = value.parse()?,
             "--lr" => choice.rate = value.parse()?,
+            "--init" if value == "keras" => choice.init = Init::Keras,
+            "--init" if value == "pytorch" => choice.init = Init::PyTorch,
+            "--init" => {
+                return Err(format!("--init: expected keras or pytorch, got {value}").into());
+            }
             _ => {
-                return Err(
-                    format!("expected --device, --length, --steps or --lr, got {option}").into()
-                );
+                let known = "--device, --length, --steps, --lr or --init";
+                return Err(format!("expected {known}, got {option}").into());
             }
         }
     }
@@ -111,29 +118,44 @@ fn main() -> Result<()> {
     println!("{name} {length}; {measure} on 512 new sequences; without learning {guess:.4}\n");
     for cell in [Cell::RnnTanh, Cell::Gru, Cell::Lstm] {
         let begun = Instant::now();
-        let mut random = Random(0x9e37_79b9_7f4a_7c15);
-        let mut trainer = engine.trainer(&network(choice.task, cell)?, trainer_options(&choice))?;
         print!("{:>9}", cell.name());
-        for step in 1..=choice.steps {
-            let (batch, targets) = examples(&choice, BATCH, &mut random)?;
-            trainer.step(&batch, &targets)?;
-            if step % (choice.steps / 5).max(1) == 0 {
-                print!("  {:.4}", judge(&engine, &mut trainer, &choice)?);
-                std::io::Write::flush(&mut std::io::stdout())?;
-            }
-        }
+        learn(&engine, &choice, cell, |measured| {
+            print!("  {measured:.4}");
+            Ok(std::io::Write::flush(&mut std::io::stdout())?)
+        })?;
         println!("  ({:.0} s)", begun.elapsed().as_secs_f64());
     }
     Ok(())
 }
 
-fn network(task: Task, cell: Cell) -> Result<Model> {
-    let (input, head) = match task {
+/// Trains a cell, tells `show` what it has come to after each fifth of the steps, and returns the last.
+fn learn(
+    engine: &Engine,
+    choice: &Choice,
+    cell: Cell,
+    mut show: impl FnMut(f64) -> Result<()>,
+) -> Result<f64> {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut trainer = engine.trainer(&network(choice, cell)?, trainer_options(choice))?;
+    let mut measured = f64::NAN;
+    for step in 1..=choice.steps {
+        let (batch, targets) = examples(choice, BATCH, &mut random)?;
+        trainer.step(&batch, &targets)?;
+        if step % (choice.steps / 5).max(1) == 0 {
+            measured = judge(&trainer, choice)?;
+            show(measured)?;
+        }
+    }
+    Ok(measured)
+}
+
+fn network(choice: &Choice, cell: Cell) -> Result<Model> {
+    let (input, head) = match choice.task {
         Task::Adding => (InputSpec::Dense { size: 2 }, HeadSpec::new(1).last_step()),
         Task::Copy => (InputSpec::OneHot { vocab: 10 }, HeadSpec::new(8)),
     };
     let builder = Model::builder(input).layer(LayerSpec::new(cell, HIDDEN)).head(head);
-    Ok(builder.build(Init::Keras, 1)?)
+    Ok(builder.build(choice.init, 1)?)
 }
 
 fn trainer_options(choice: &Choice) -> TrainerOptions {
@@ -201,9 +223,9 @@ fn guess(choice: &Choice) -> Result<f64> {
 }
 
 /// The error of sums, or the part of symbols that are repeated, on sequences of their own.
-fn judge(engine: &Engine, trainer: &mut Trainer, choice: &Choice) -> Result<f64> {
+fn judge(trainer: &Trainer, choice: &Choice) -> Result<f64> {
     let (batch, targets) = judged(choice)?;
-    let output = engine.load(&trainer.model()?)?.run_blocking(&batch)?.output;
+    let output = trainer.run(&batch)?.output;
     let (mut sum, mut count) = (0.0, 0.0);
     match &targets {
         Targets::Values(values) => {
@@ -224,4 +246,44 @@ fn judge(engine: &Engine, trainer: &mut Trainer, choice: &Choice) -> Result<f64>
         Targets::Labels(_) => {}
     }
     Ok(sum / count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the cells come to on the first adapter; `None` without one.
+    fn learnt(choice: &Choice, cells: &[Cell]) -> Option<Vec<f64>> {
+        let reports = pollster::block_on(Engine::adapters());
+        let Some(report) = reports.into_iter().find(|report| report.unusable.is_none()) else {
+            assert!(std::env::var("REQUIRE_GPU").as_deref() != Ok("1"), "no adapter");
+            println!("skipped (no adapter)");
+            return None;
+        };
+        let device = wgpu_rnn::DeviceChoice::Index(report.index);
+        let options = EngineOptions { device, ..EngineOptions::default() };
+        let engine = pollster::block_on(Engine::with_options(&options)).expect("opens");
+        let one = |cell: &Cell| learn(&engine, choice, *cell, |_| Ok(())).expect("learns");
+        Some(cells.iter().map(one).collect())
+    }
+
+    fn choice(task: Task, steps: usize, init: Init) -> Choice {
+        Choice { task, device: String::new(), length: 20, steps, rate: 0.01, init }
+    }
+
+    #[test]
+    fn gates_add_what_a_vanilla_rnn_forgets() {
+        let choice = choice(Task::Adding, 180, Init::Keras);
+        let guess = guess(&choice).expect("sequences");
+        let Some(errors) = learnt(&choice, &[Cell::RnnTanh, Cell::Gru, Cell::Lstm]) else { return };
+        assert!(errors[0] > 0.8 * guess, "the RNN is no better than {guess}: {errors:?}");
+        assert!(errors[1] < 0.1 * guess && errors[2] < 0.6 * guess, "{guess}: {errors:?}");
+    }
+
+    #[test]
+    fn gates_copy_what_a_vanilla_rnn_forgets() {
+        let choice = choice(Task::Copy, 300, Init::PyTorch);
+        let Some(parts) = learnt(&choice, &[Cell::RnnTanh, Cell::Gru]) else { return };
+        assert!(parts[0] < 0.4 && parts[1] > 0.6, "{parts:?}");
+    }
 }

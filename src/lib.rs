@@ -68,8 +68,8 @@ pub use cell::{Cell, CellFunction, CellOptions};
 pub use engine::{
     AdapterReport, Checkpoint, Constants, ConstantsSource, CooperativeMatrix, Counters,
     DeviceChoice, Engine, EngineInfo, EngineOptions, Generator, Gradients, GridPersistent,
-    LoadedModel, PipelineCache, Precision, Progress, Session, SessionOptions, Strategy, Stream,
-    StreamOptions, Trainer, TrainerOptions, Tuning,
+    LoadedModel, PipelineCache, Precision, Progress, Session, SessionOptions, StepMemory, Strategy,
+    Stream, StreamOptions, Trainer, TrainerOptions, Tuning,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use formats::{LoadOptions, onnx};

@@ -2,7 +2,7 @@
 // same at all time steps, on h wherever W_hh multiplies it. Drawn from the place alone, there and back. Needs: lib/random.
 //
 // The driver supplies `recur`, whose `layers` distinguishes layers, and `lengths`, behind whose B values stand the
-// sixteen hyper-parameters of train/optimize.wgsl where MASKED is set.
+// hyper-parameters of train/optimize.wgsl where MASKED is set.
 
 override MASKED: bool = false;
 

@@ -3,9 +3,11 @@
 //   0 cross-entropy of softmax   l = −Σ_c q_c·w_c·ln p_c, q = (1 − ε)·one-hot + ε/O    dl/dv_c = p_c·Σ q·w − q_c·w_c
 //   1 binary cross-entropy       l = Σ_c max(v, 0) − v·y + ln(1 + e^−|v|)               dl/dv = σ(v) − y
 //   2 squared error   3 absolute error   4 Huber: δ²·h(e/δ), quadratic up to δ             on g(v), e = g(v) − y
+//   5 a gradient of the caller's   l = g(v)·y, y = dL/dg(v)                             dl/dv = y·g'(v)
 //
 // All are scaled by scales[0], one over what PyTorch's mean divides by. Rows beyond a sequence's end, and rows of
-// an ignored class, count nothing. KIND names the loss, ACTIVATION the function g of losses 2 to 4.
+// an ignored class, count nothing. KIND names the loss, ACTIVATION the function g of losses 2 to 5.
+// Of cross-entropy the second half of `losses` says whether the class of a row had the largest logit alone.
 // Grid: x · y over rows. Needs: lib/{activation,combine}. Host: src/kernel/train.rs, src/plan/train/loss.rs.
 // Rust twin: src/reference/loss.rs.
 
@@ -26,7 +28,7 @@ struct LossShape {
 @group(0) @binding(3) var<storage, read> lengths: array<u32>;               // [B]
 @group(0) @binding(4) var<storage, read> scales: array<f32>;                // 1/denominator, ε, δ, 0, weights of classes
 @group(0) @binding(5) var<storage, read_write> d: array<vec4f>;             // [rows, padded O]
-@group(0) @binding(6) var<storage, read_write> losses: array<f32>;          // [rows]
+@group(0) @binding(6) var<storage, read_write> losses: array<f32>;          // [2, rows]: losses, and marks of kind 0
 
 override KIND: u32 = 0u;
 override ACTIVATION: u32 = 0u;
@@ -35,6 +37,10 @@ override WEIGHTED: bool = false;
 const LANES: u32 = 64u;
 // No class: the row is ignored; no column: padding.
 const NONE: u32 = 0xffffffffu;
+// Marks of a row. Twin: sum_loss.wgsl.
+const WRONG: f32 = 0.0;
+const RIGHT: f32 = 1.0;
+const UNCOUNTED: f32 = 2.0;
 
 // The column that stands at a place of a row, or NONE in the padding.
 fn column_at(place: u32) -> u32 {
@@ -68,7 +74,7 @@ fn sign_of(e: f32) -> f32 {
     return select(sign(e), e, is_nan);
 }
 
-// Value and slope of one output's loss, kinds 1 to 4.
+// Value and slope of one output's loss, kinds 1 to 5.
 fn of_value(v: f32, y: f32) -> vec2f {
     if (KIND == 1u) {
         let p = sigmoid_v(vec4f(v)).x;
@@ -85,6 +91,9 @@ fn of_value(v: f32, y: f32) -> vec2f {
     } else if (ACTIVATION == 5u) {
         out = relu_v(vec4f(v)).x;
         slope = select(1.0, 0.0, v <= 0.0);
+    }
+    if (KIND == 5u) {
+        return vec2f(out * y, y * slope);
     }
     let e = out - y;
     if (KIND == 2u) {
@@ -121,6 +130,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         }
         if (lane == 0u) {
             losses[row] = 0.0;
+            losses[shape.rows + row] = UNCOUNTED;
         }
         return;
     }
@@ -155,6 +165,12 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
         largest = max(largest, values[base + c / 4u][c % 4u]);
     }
     largest = combine(lane, largest, true);
+    let own = values[base + class_ / 4u][class_ % 4u];
+    var rivals = 0.0;
+    for (var c = lane; c < shape.columns; c += LANES) {
+        rivals += select(0.0, 1.0, c != class_ && values[base + c / 4u][c % 4u] >= own);
+    }
+    rivals = combine(lane, rivals, false);
     var sum = 0.0;
     for (var c = lane; c < shape.columns; c += LANES) {
         sum += exp_s(values[base + c / 4u][c % 4u] - largest);
@@ -186,5 +202,6 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
     if (lane == 0u) {
         losses[row] = scale * loss;
+        losses[shape.rows + row] = select(WRONG, RIGHT, own == largest && rivals == 0.0);
     }
 }

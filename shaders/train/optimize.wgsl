@@ -11,13 +11,13 @@
 
 struct Optimize {
     count: u32,     // vec4s of the parameter
-    decays: u32,    // 1: λ applies to it
+    decay: u32,     // where its λ stands in `hyper`
     grid_x: u32,    // workgroups along x
 }
 
 @group(0) @binding(0) var<uniform> optimize: Optimize;
 @group(0) @binding(1) var<storage, read> gradient: array<vec4f>;
-@group(0) @binding(2) var<storage, read> hyper: array<f32>;                 // lr, β1 or μ, β2, ε, λ, 1 − β1^t, 1 − β2^t, Nesterov, norm, value
+@group(0) @binding(2) var<storage, read> hyper: array<f32>;                 // lr, β1 or μ, β2, ε, 0, 1 − β1^t, 1 − β2^t, Nesterov, norm, value, .., λ of groups
 @group(0) @binding(3) var<storage, read> progress: array<f32>;              // [5]: .., coefficient, norm, stopped
 @group(0) @binding(4) var<storage, read_write> parameter: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> first: array<vec4f>;         // m
@@ -35,10 +35,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let beta1 = hyper[1];
     let beta2 = hyper[2];
     let epsilon = hyper[3];
-    var decay = 0.0;
-    if (optimize.decays == 1u) {
-        decay = hyper[4];
-    }
+    let decay = hyper[optimize.decay];
     var p = parameter[i];
     var g = gradient[i] * progress[2];
     // What clamp might hide, NaN, has stopped the step already.

@@ -27,7 +27,7 @@ pub use generate::Generator;
 pub use loaded::LoadedModel;
 pub use session::{Session, SessionOptions};
 pub use stream::{Stream, StreamOptions};
-pub use train::{Checkpoint, Gradients, Progress, Trainer, TrainerOptions};
+pub use train::{Checkpoint, Gradients, Progress, StepMemory, Trainer, TrainerOptions};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::kernel::Precision;
 use crate::model::{DirectionWeights, Input, Layer, LayerSpec, Model};
 use crate::plan::{
-    PART_ALIGN, PARTS_OF_A_NORM, Parameter, TrainBuffer, WeightId, joins, padded, stacks,
+    HYPER_WORDS, PART_ALIGN, PARTS_OF_A_NORM, Parameter, TrainBuffer, WeightId, joins, padded,
+    stacks,
 };
 use crate::tensor::Tensor;
 
@@ -99,7 +100,7 @@ impl Weights {
             | wgpu::BufferUsages::COPY_DST;
         let parts = parameters.len() as u64 * u64::from(PARTS_OF_A_NORM);
         let fixed = [
-            (TrainBuffer::Hyper, 64),
+            (TrainBuffer::Hyper, HYPER_WORDS as u64 * 4),
             (TrainBuffer::Progress, 32),
             (TrainBuffer::Squares, parts * 4),
         ];

@@ -152,6 +152,7 @@ const LOSS: KernelSpec = KernelSpec {
 const SUM_LOSS: KernelSpec = KernelSpec {
     name: "train/sum_loss",
     wgsl: include_str!("../../shaders/train/sum_loss.wgsl"),
+    libs: &[COMBINE],
     bindings: &[("sum_loss", Uniform), ("losses", Read), ("progress", ReadWrite)],
     ..PLAIN
 };

@@ -175,6 +175,8 @@ block!(
     SumLoss {
         /// Losses.
         rows,
+        /// 1: as many marks follow them.
+        marked,
     }
 );
 
@@ -227,8 +229,8 @@ block!(
     Optimize {
         /// vec4s of the parameter.
         count,
-        /// 1: weight decay applies to it.
-        decays,
+        /// Where its weight decay stands among the hyper-parameters.
+        decay,
         /// Workgroups along x.
         grid_x,
     }

@@ -39,8 +39,8 @@ pub use strategy::{LayerChoice, Strategy};
 pub use texture::{TEXTURE_LINE, TexturePlan};
 pub use tile::TileShape;
 pub use train::{
-    Carry, LossKind, OptimizerKind, PARTS_OF_A_NORM, Parameter, TrainBuffer, TrainPlan,
-    TrainRequest, parameters,
+    Carry, DECAYS_AT, HYPER_WORDS, LossKind, OptimizerKind, PARTS_OF_A_NORM, Parameter,
+    TrainBuffer, TrainPlan, TrainRequest, parameters,
 };
 pub(crate) use wave::{PART_ALIGN, joins, stacks};
 

@@ -101,6 +101,7 @@ fn cross_entropy(options: &CrossEntropy, target: i64, z: &mut [f64]) -> f64 {
 /// l1                     l = |e|                          ∂l/∂v = sign e, 0 at 0
 /// huber                  l = e²/2 for |e| < δ,            ∂l/∂v = e,
 ///                            else δ·(|e| − δ/2)                   else δ·sign e
+/// output gradient        l = v·y                          ∂l/∂v = y
 /// ```
 fn value_row(loss: &Loss, activation: Activation, z: &mut [f64], targets: &[f32]) -> f64 {
     let targets = targets.iter().copied().map(f64::from);
@@ -116,7 +117,10 @@ fn value_row(loss: &Loss, activation: Activation, z: &mut [f64], targets: &[f32]
     super::activate(activation, &mut values);
     let (mut total, mut slopes) = (0.0, Vec::with_capacity(z.len()));
     for (v, y) in values.iter().zip(targets) {
-        let (term, slope) = of_error(loss, v - y);
+        let (term, slope) = match loss {
+            Loss::OutputGradient => (v * y, y),
+            _ => of_error(loss, v - y),
+        };
         total += term;
         slopes.push(slope);
     }

@@ -5,6 +5,7 @@
 //! BinaryCrossEntropy   Σ (ln(1 + eᶻ) − y·z) / (N·O)
 //! Mse, L1              Σ (v − y)² / (N·O), Σ |v − y| / (N·O)
 //! Huber                Σ (e²/2 for |e| < δ, else δ·(|e| − δ/2)) / (N·O)    e = v − y
+//! OutputGradient       Σ v·y                                             y = ∂L/∂v of a loss L that the caller knows
 //! Ctc                  Σ_b (−ln p(labels of b) / max(1, number of labels of b)) / B'
 //! ```
 //! z are the logits `W·h + b` of the output layer, v = g(z); N is the number of valid output rows, and
@@ -37,6 +38,10 @@ pub enum Loss {
         /// δ, where the two meet; positive.
         delta: f32,
     },
+    /// A loss of the caller's own: targets are its gradient with respect to the outputs v of the network, y = ∂L/∂v,
+    /// which backpropagation starts from as it is. What is reported as loss is Σ v·y. The outputs come from
+    /// [`crate::Trainer::run`], in the layout of the batch; targets are batch-first.
+    OutputGradient,
     /// Connectionist temporal classification from logits (PyTorch `nn.CTCLoss`, reduction "mean",
     /// `zero_infinity = false`): per sequence −ln of the probability of its labels, divided by their
     /// number; then the mean over sequences. The output layer's function is none, softmax or
@@ -83,6 +88,7 @@ impl Loss {
             Self::Mse => "mse",
             Self::L1 => "l1",
             Self::Huber { .. } => "huber",
+            Self::OutputGradient => "output-gradient",
             Self::Ctc { .. } => "ctc",
         }
     }
@@ -90,7 +96,7 @@ impl Loss {
     /// Returns what the sum over valid steps is divided by: Σ w_y for cross-entropy; valid output rows
     /// × O for the losses of values; sequences with a valid step for CTC, each of whose losses is
     /// divided by its number of labels before. 1 where that would be 0, so that a batch without a
-    /// valid step has loss 0 and zero gradients.
+    /// valid step has loss 0 and zero gradients. 1 for a gradient of the caller's.
     ///
     /// Targets of other shapes than [`Targets::check`] allows give a number without meaning.
     pub fn denominator(&self, model: &Model, batch: &Batch, targets: &Targets) -> f64 {
@@ -102,6 +108,7 @@ impl Loss {
             (Self::Ctc { .. }, _) => {
                 count((0..batch.batch_size()).filter(|&b| batch.length(b) > 0).count())
             }
+            (Self::OutputGradient, _) => 1.0,
             _ => count(valid_rows(model, batch).count()) * count(model.output_size()),
         };
         if sum > 0.0 { sum } else { 1.0 }
@@ -137,9 +144,12 @@ impl Loss {
         let fits: &[Activation] = match self {
             Self::CrossEntropy(_) | Self::Ctc { .. } => &[None, Softmax, LogSoftmax],
             Self::BinaryCrossEntropy => &[None, Sigmoid],
-            Self::Mse | Self::L1 | Self::Huber { .. } => &[None, Sigmoid, Tanh, Relu],
+            Self::Mse | Self::L1 | Self::Huber { .. } | Self::OutputGradient => {
+                &[None, Sigmoid, Tanh, Relu]
+            }
         };
-        let is_of_values = matches!(self, Self::Mse | Self::L1 | Self::Huber { .. });
+        let is_of_values =
+            matches!(self, Self::Mse | Self::L1 | Self::Huber { .. } | Self::OutputGradient);
         let Some(head) = model.head() else {
             return if is_of_values {
                 Ok(())

@@ -11,7 +11,7 @@ pub mod random;
 mod targets;
 
 pub use loss::{CrossEntropy, Loss};
-pub use optimizer::{Optimizer, Schedule};
+pub use optimizer::{Optimizer, Schedule, WeightDecay};
 pub use targets::Targets;
 
 use crate::cell::Cell;

@@ -99,6 +99,67 @@ impl Optimizer {
     }
 }
 
+/// λ of an optimizer for every group of parameters.
+///
+/// ```
+/// use wgpu_rnn::train::WeightDecay;
+/// assert_eq!(WeightDecay::from(0.01), WeightDecay::weights(0.01));
+/// let alone = WeightDecay { recurrent: 0.1, ..WeightDecay::default() };
+/// assert_eq!(alone.biases, 0.0);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct WeightDecay {
+    /// Of the embedding.
+    pub embedding: f32,
+    /// Of W_ih of every layer.
+    pub input: f32,
+    /// Of W_hh, and of the projection W_hr, of every layer.
+    pub recurrent: f32,
+    /// Of the output layer's weight.
+    pub output: f32,
+    /// Of every bias. Peepholes never decay.
+    pub biases: f32,
+}
+
+impl WeightDecay {
+    /// The same λ for all weights, and none for biases.
+    pub const fn weights(lambda: f32) -> Self {
+        Self { embedding: lambda, input: lambda, recurrent: lambda, output: lambda, biases: 0.0 }
+    }
+
+    /// The same λ for weights and biases, as PyTorch has it without parameter groups.
+    pub const fn all(lambda: f32) -> Self {
+        Self { biases: lambda, ..Self::weights(lambda) }
+    }
+
+    /// Embedding, input, recurrent, output, biases.
+    pub(crate) const fn in_order(&self) -> [f32; 5] {
+        [self.embedding, self.input, self.recurrent, self.output, self.biases]
+    }
+
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// `Shape` for one that is negative or not finite.
+    pub fn check(&self) -> Result<()> {
+        let names = ["embedding", "input", "recurrent", "output", "biases"];
+        for (name, value) in names.into_iter().zip(self.in_order()) {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(Error::shape(format!(
+                    "weight_decay of {name}: expected at least 0, got {value}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<f32> for WeightDecay {
+    fn from(lambda: f32) -> Self {
+        Self::weights(lambda)
+    }
+}
+
 /// How the learning rate changes from step to step.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub enum Schedule {

@@ -14,7 +14,8 @@ pub enum Targets {
     /// sequence. For [`Loss::CrossEntropy`].
     Classes(Tensor<i64>),
     /// Values `[B, T, O]` or `[B, O]`; O is the width of the recurrent output without an output layer.
-    /// For [`Loss::BinaryCrossEntropy`] (0 to 1), [`Loss::Mse`], [`Loss::L1`] and [`Loss::Huber`].
+    /// For [`Loss::BinaryCrossEntropy`] (0 to 1), [`Loss::Mse`], [`Loss::L1`], [`Loss::Huber`] and
+    /// [`Loss::OutputGradient`].
     Values(Tensor<f32>),
     /// The labels of every sequence, without blanks. For [`Loss::Ctc`].
     Labels(Vec<Vec<u32>>),
@@ -39,7 +40,11 @@ impl Targets {
             }
             (
                 Self::Values(values),
-                Loss::BinaryCrossEntropy | Loss::Mse | Loss::L1 | Loss::Huber { .. },
+                Loss::BinaryCrossEntropy
+                | Loss::Mse
+                | Loss::L1
+                | Loss::Huber { .. }
+                | Loss::OutputGradient,
             ) => {
                 shape.push(model.output_size());
                 check_shape("values", &shape, values.shape())?;

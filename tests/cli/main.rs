@@ -12,3 +12,4 @@ mod support;
 mod tasks;
 mod top;
 mod train;
+mod train_ends;

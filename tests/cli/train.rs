@@ -1,5 +1,4 @@
-//! `rnn train` and `rnn generate`: every task on tiny networks, runs that are killed and resumed, and what
-//! is refused.
+//! `rnn train` and `rnn generate`: every task on tiny networks, and runs that are killed and resumed.
 
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -11,13 +10,13 @@ use wgpu_rnn::{Activation, HeadSteps, Model};
 use crate::support::*;
 
 /// A text with a rule: words in turn.
-fn text(words: usize) -> String {
+pub(crate) fn text(words: usize) -> String {
     let words = (0..words).map(|n| ["the cat ", "sat on ", "a mat. "][(n + n / 5) % 3]);
     words.collect()
 }
 
 /// Trains on the first adapter; `None` where there is none.
-fn train(folder: &Folder, line: &str) -> Option<Outcome> {
+pub(crate) fn train(folder: &Folder, line: &str) -> Option<Outcome> {
     let adapter = adapter(folder)?;
     Some(folder.rnn(&format!("train {line} --device {adapter}")))
 }
@@ -26,7 +25,7 @@ fn load(folder: &Folder, name: &str) -> Model {
     Model::load(folder.path(name)).expect(name)
 }
 
-fn lines(folder: &Folder, name: &str) -> Vec<Value> {
+pub(crate) fn lines(folder: &Folder, name: &str) -> Vec<Value> {
     folder.read(name).lines().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 
@@ -165,7 +164,9 @@ fn more_epochs_go_on_in_the_same_order() {
     folder.write("x.csv", (0..60u16).map(|n| format!("{}\n", level(n))).collect::<String>());
     for data in ["x.npz", "x.csv"] {
         let line = |epochs: u32, more: &str| {
-            let options = "--hidden 6 --batch-size 8 --seq-len 12 --optimizer sgd --momentum 0.9";
+            let window = if data == "x.csv" { "--seq-len 12" } else { "" };
+            let options =
+                format!("--hidden 6 --batch-size 8 {window} --optimizer sgd --momentum 0.9");
             let fixed =
                 format!("--data {data} {options} --validate 0.2 --seed 2 --device {adapter}");
             folder.rnn(&format!("train {fixed} --epochs {epochs} {more}")).ok();
@@ -180,7 +181,7 @@ fn more_epochs_go_on_in_the_same_order() {
 }
 
 /// Sequences of two numbers a step whose class is the sign of the first one's sum.
-fn examples(count: usize) -> (Vec<f32>, Vec<i64>) {
+pub(crate) fn examples(count: usize) -> (Vec<f32>, Vec<i64>) {
     let values = sequences(&vec![6; count], 2).concat();
     let sum = |one: &[f32]| one.chunks(2).map(|pair| pair[0]).sum::<f32>();
     let classes = values.chunks(12).map(|one| i64::from(sum(one) > 0.0)).collect();
@@ -251,42 +252,6 @@ fn a_forecaster_takes_and_gives_raw_numbers() {
 }
 
 #[test]
-fn numbers_that_are_no_longer_finite_stop_the_run() {
-    let folder = Folder::new();
-    folder.write("x.txt", text(120));
-    let line = "--data x.txt -o m.safetensors --cell rnn-relu --hidden 8 --batch-size 4 --seq-len 8 \
-                --optimizer sgd --lr 1e12 --clip-norm 0 --epochs 3 --checkpoint-every 1 --log log.jsonl";
-    let Some(outcome) = train(&folder, &format!("{line} --checkpoint kept")) else { return };
-    assert_eq!(outcome.code, Some(1), "{}", outcome.err);
-    let error = |outcome: &Outcome| {
-        let found = outcome.err.lines().find(|line| line.starts_with("error: training: expected"));
-        found.unwrap_or_else(|| panic!("{}", outcome.err)).to_owned()
-    };
-    let message = error(&outcome);
-    assert!(message.contains("gradients, got ") && message.contains(" in that of "), "{message}");
-    let advice = "(a lower --lr or --clip-norm may help; the last checkpoint stays in kept)";
-    assert!(message.contains(" in step ") && message.ends_with(advice), "{message}");
-    assert!(!folder.path("m.safetensors").exists());
-    assert_eq!(lines(&folder, "log.jsonl").pop().expect("a line")["event"], "stopped");
-    // The checkpoint is whole: going on from it comes to the same end.
-    let again = train(&folder, &format!("{line} --resume kept")).expect("an adapter");
-    assert_eq!(error(&again), message);
-
-    // In the second epoch of a text, whose states start anew there: taken again from the end of the first
-    // epoch, the steps come to the same numbers as from the state right before.
-    let late = "--data x.txt -o m.safetensors --cell rnn-relu --hidden 8 --batch-size 4 --seq-len 32 \
-                --optimizer sgd --lr 1 --clip-norm 0 --epochs 3 --schedule step --step-size 9 --gamma 30";
-    let from_epoch = error(&train(&folder, late).expect("an adapter"));
-    let from_step = format!("{late} --checkpoint other --checkpoint-every 1");
-    let from_step = error(&train(&folder, &from_step).expect("an adapter"));
-    let fault = |message: &str| message.split(" (").next().expect("a part").to_owned();
-    assert_eq!(fault(&from_epoch), fault(&from_step));
-    let step = from_epoch.split(" in step ").nth(1).expect("a step");
-    let step: u64 = step.split(' ').next().expect("a word").parse().expect("a number");
-    assert!(step > 8, "{from_epoch}");
-}
-
-#[test]
 fn losses_of_training_and_measurement_agree() {
     let folder = Folder::new();
     let lengths = [5, 1, 0, 3, 5, 2, 4, 5, 5, 1, 3, 2];
@@ -305,12 +270,15 @@ fn losses_of_training_and_measurement_agree() {
     let tokens: Vec<i64> = (0..60).map(token).collect();
     let lengths = npy_i64(&[12], &lengths);
     let classes = |count: usize| -> Vec<i64> { (0..60).map(|n| n * 5 % 4).take(count).collect() };
+    // PyTorch's class that counts nowhere.
+    let tags: Vec<i64> =
+        classes(60).iter().enumerate().map(|(n, c)| if n % 6 == 1 { -100 } else { *c }).collect();
     let target = numbers(sequences(&[60], 2).concat(), 2);
     let arrays = |list: &[(&str, Vec<u8>)]| npz(list, true);
     let long = [("input", input.clone()), ("lengths", lengths.clone())];
     let with = |target: Vec<u8>| arrays(&[long[0].clone(), long[1].clone(), ("target", target)]);
     folder.write("classify.npz", with(npy_i64(&[12], &classes(12))));
-    folder.write("tag.npz", with(npy_i64(&[12, 5], &classes(60))));
+    folder.write("tag.npz", with(npy_i64(&[12, 5], &tags)));
     folder.write("regress.npz", with(target));
     let tokens = npy_i64(&[12, 5], &tokens);
     folder.write("language-model.npz", arrays(&[("input", tokens), ("lengths", lengths)]));
@@ -327,7 +295,7 @@ fn losses_of_training_and_measurement_agree() {
         // Weights that do not change: what is learnt from is what is measured on.
         let line = format!(
             "--data {file} --validate {file} -o m.safetensors --hidden 6 --epochs 1 --lr 0 --seed 3 \
-             --log log.jsonl --task {task} {options}"
+             --log log.jsonl --log-every 1 --task {task} {options}"
         );
         let Some(outcome) = train(&folder, &line) else { return };
         outcome.ok();
@@ -336,129 +304,12 @@ fn losses_of_training_and_measurement_agree() {
         let number = |name: &str| epoch[name].as_f64().expect(name);
         let (got, want) = (number("validation"), number("loss"));
         assert!((got - want).abs() < 1e-5 * want, "{file}: {got} {want}");
-    }
-}
-
-/// Checks exit code and message of every line.
-#[track_caller]
-fn assert_refused(folder: &Folder, cases: &[(i32, &str, &str)]) {
-    for (code, line, want) in cases {
-        let outcome = folder.rnn(line);
-        assert_eq!(outcome.code, Some(*code), "{line}: {}", outcome.err);
-        assert!(outcome.err.contains(want), "{line}: {}", outcome.err);
-        assert!(!folder.path("m.safetensors").exists(), "{line}");
-    }
-}
-
-#[test]
-fn options_that_fit_nothing_are_refused() {
-    let folder = Folder::new();
-    folder.write("x.txt", text(30));
-    folder.write("x.npq", "");
-    let text = |code, options, want| (code, format!("train --data x.txt {options}"), want);
-    let cases = [
-        text(2, "-o m.txt", "--output: expected a file ending in .safetensors or .onnx"),
-        text(2, "-o m.safetensors --plot m.png", "--plot: expected a file ending in .svg"),
-        text(2, "-o m.safetensors --log x.txt", "--log: expected a file of its own"),
-        text(2, "-o m.safetensors --task classify", "--task: expected language-model for a text"),
-        text(2, "-o m.safetensors --columns a", "--columns: expected --data with columns"),
-        text(2, "-o m.safetensors --bidirectional", "--bidirectional: expected layers that read"),
-        text(2, "-o m.safetensors --dropout 0.5", "--dropout: expected at least 2 layers"),
-        text(2, "-o m.safetensors --early-stop 3", "--validate"),
-        text(2, "-o m.safetensors --checkpoint-every 3", "--checkpoint-every: expected --check"),
-        text(2, "-o m.safetensors --validate 1.5", "expected a fraction between 0 and 1"),
-        text(1, "-o m.safetensors --validate 9999", "--validate: expected fewer than all"),
-        text(1, "-o m.safetensors --resume none", "checkpoint.safetensors: cannot read"),
-        text(1, "-o m.safetensors --device cpu", "training: expected a GPU, got the CPU path"),
-        text(1, "-o none/m.safetensors", "none/m.safetensors: cannot write"),
-        text(2, "-o m.safetensors --log m.safetensors", "--log: expected a file of its own"),
-        text(2, "-o m.safetensors --log l.svg --plot l.svg", "--plot: expected a file of its own"),
-        text(
-            2,
-            "-o k/checkpoint.safetensors --checkpoint k",
-            "--output: expected a file of its own",
-        ),
-        (2, "train -o m.safetensors --data x.npq".to_owned(), "expected an input ending in"),
-        (1, "train -o m.safetensors --data none.txt".to_owned(), "none.txt: cannot read"),
-    ];
-    let cases: Vec<_> =
-        cases.iter().map(|(code, line, want)| (*code, line.as_str(), *want)).collect();
-    assert_refused(&folder, &cases);
-    let Some(adapter) = adapter(&folder) else { return };
-    for (options, want) in [
-        ("--lr -1", "training learning_rate: expected at least 0, got -1"),
-        ("--clip-norm -1", "training clip_norm: expected above 0, got -1"),
-        ("--layers 2 --dropout 1", "training dropout: expected 0 to below 1, got 1"),
-        ("--optimizer sgd --momentum 1", "optimizer momentum: expected 0 to below 1, got 1"),
-        ("--batch-size 9999", "--batch-size: expected fewer than the"),
-    ] {
-        let line = format!("train --data x.txt -o m.safetensors {options} --device {adapter}");
-        assert_refused(&folder, &[(1, &line, want)]);
-    }
-}
-
-#[test]
-fn data_that_do_not_fit_are_refused() {
-    let folder = Folder::new();
-    folder.write("x.txt", text(30));
-    folder.write("x.csv", "year,a,b\n2000,1,2\n2001,3,4\n2002,5,6\n2003,1,2\n2004,0,1\n");
-    folder.write("nan.csv", "a\n1\n2\nNaN\n3\n4\n");
-    folder.write("one.csv", "year,a,b\n2005,1,2\n");
-    folder.write("one.txt", "t");
-    let input = npy_f32(&[4, 3, 2], &[0.5; 24]);
-    let file = |target: Vec<u8>| npz(&[("input", input.clone()), ("target", target)], false);
-    folder.write("short.npz", file(npy_i64(&[3], &[0, 1, 0])));
-    folder.write("below.npz", file(npy_i64(&[4], &[0, -1, 0, 1])));
-    folder.write("bare.npz", npz(&[("input", input.clone())], false));
-    folder.model("dense.safetensors", &dense());
-    folder.model("chars.safetensors", &chars());
-    let cases = [
-        (2, "x.csv --target c", "--target: expected columns of x.csv: year, a, b; got c"),
-        (2, "x.csv --embedding 3", "--embedding: expected data of tokens"),
-        (1, "nan.csv", "a: expected finite numbers to learn from, got NaN in row 3"),
-        (1, "short.npz", "target: expected integers [4] or [4, 3]"),
-        (1, "below.npz", "target: expected classes from 0, got -1 at place 1"),
-        (1, "bare.npz", "expected an array named target beside numbers"),
-        (1, "x.csv --from dense.safetensors", "--from: expected a network of 2 outputs, got 3"),
-        (1, "x.txt --from dense.safetensors", "expected a model with a vocabulary"),
-        (1, "x.txt --from chars.safetensors", "expected chars of the vocabulary"),
-        (2, "x.txt --from chars.safetensors --hidden 3", "cannot be used with"),
-    ];
-    for (code, options, want) in cases {
-        let line = format!("train -o m.safetensors --data {options}");
-        assert_refused(&folder, &[(code, &line, want)]);
-    }
-    let Some(adapter) = adapter(&folder) else { return };
-    let input = npy_f32(&[2, 3, 1], &[0.5; 6]);
-    let lengths = npy_i64(&[2], &[0, 0]);
-    let target = npy_f32(&[2, 3, 1], &[0.5; 6]);
-    folder.write("full.npz", npz(&[("input", input.clone()), ("target", target.clone())], false));
-    let arrays = [("input", input), ("target", target), ("lengths", lengths)];
-    folder.write("empty.npz", npz(&arrays, false));
-    for (options, want) in [
-        ("x.csv --columns a,b --validate one.csv", "--validate: expected at least 2 rows"),
-        ("x.txt --batch-size 4 --validate one.txt", "text: expected at least 2 characters, got 1"),
-        ("full.npz --validate empty.npz", "--validate: expected at least 1 target"),
-    ] {
-        let line = format!("train -o m.safetensors --data {options} --device {adapter}");
-        assert_refused(&folder, &[(1, &line, want)]);
-    }
-}
-
-#[test]
-fn texts_that_cannot_be_written_are_refused() {
-    let folder = Folder::new();
-    folder.model("dense.safetensors", &dense());
-    folder.model("chars.safetensors", &chars());
-    let cases = [
-        (1, "dense.safetensors --prompt a", "expected a model with a vocabulary"),
-        (1, "chars.safetensors --prompt x", "--prompt: text: expected chars of the vocabulary"),
-        (2, "chars.safetensors --prompt a --top-p 0", "expected a number above 0 and up to 1"),
-        (2, "chars.safetensors --prompt a --temperature -1", "expected a number of at least 0"),
-        (2, "chars.safetensors", "--prompt"),
-    ];
-    for (code, options, want) in cases {
-        let line = format!("generate {options}");
-        assert_refused(&folder, &[(code, &line, want)]);
+        // Classes that were found: counted on the device while training, on the host when measured.
+        if file != "language-model.txt" && task != "regress" {
+            let step = log.iter().find(|line| line["event"] == "steps").expect("a look");
+            let (got, want) = (step["accuracy"].as_f64().expect("counted"), number("accuracy"));
+            assert!((got - want).abs() < 1e-6, "{file}: {got} {want}");
+            assert!(want > 0.0 && want < 1.0 || task == "language-model", "{file}: {want}");
+        }
     }
 }

@@ -61,9 +61,16 @@ fn cells() -> Vec<Case> {
     let mut list = Vec::new();
     let cells = [Cell::RnnTanh, Cell::RnnRelu, Cell::Lstm, Cell::Gru, Cell::GruResetBefore];
     for (index, cell) in cells.into_iter().enumerate() {
-        for (layers, hidden, both) in [(1, 10, false), (2, 7, true), (3, 4, false)] {
-            let spec = LayerSpec::new(cell, hidden);
-            let spec = if both { spec.bidirectional() } else { spec };
+        use Direction::{Bidirectional, Forward, Reverse};
+        let shapes = [
+            (1, 10, Forward),
+            (1, 6, Bidirectional),
+            (2, 5, Reverse),
+            (2, 7, Bidirectional),
+            (3, 4, Forward),
+        ];
+        for (layers, hidden, direction) in shapes {
+            let spec = LayerSpec::new(cell, hidden).direction(direction);
             let model = Model::builder(InputSpec::Dense { size: 5 })
                 .layers(layers, &spec)
                 .head(HeadSpec { steps: HeadSteps::Every, ..HeadSpec::new(6) })
@@ -72,7 +79,7 @@ fn cells() -> Vec<Case> {
             let batch = dense(6, 9, 5, Layout::BatchFirst).with_lengths(lengths(6, 9));
             let batch = with_states(&model, batch.expect("valid"));
             let loss = Loss::CrossEntropy(CrossEntropy::default());
-            let name = format!("{cell} {layers} layers, both ways {both}");
+            let name = format!("{cell} {layers} layers, {direction:?}");
             list.push(case(&name, model, batch, loss, classes(&[6, 9], 6)));
         }
     }

@@ -1,9 +1,9 @@
 //! Gradients of every kind of network against the oracle and PyTorch.
 
-use wgpu_rnn::train::{CrossEntropy, Loss};
+use wgpu_rnn::train::{CrossEntropy, Loss, Targets};
 use wgpu_rnn::{
     Cell, DeviceChoice, Engine, EngineOptions, HeadSpec, HeadSteps, Init, InputSpec, LayerSpec,
-    Layout, Model, Strategy, TrainerOptions, reference,
+    Layout, Model, Strategy, Tensor, TrainerOptions, reference,
 };
 
 use crate::cases::{Case, cases, classes, dense, lengths};
@@ -113,6 +113,52 @@ fn every_driver_keeps_what_backward_needs() {
 }
 
 #[test]
+fn a_loss_of_the_callers_own_is_learnt() {
+    // The squared error, computed outside: its gradient with respect to the outputs is 2·(v − y)/(N·O).
+    for case in cases().iter().filter(|case| case.loss == Loss::Mse) {
+        for (name, engine) in support::quick_gpus() {
+            let options =
+                TrainerOptions { loss: Loss::OutputGradient, ..TrainerOptions::default() };
+            let mut own = engine.trainer(&case.model, options).expect("trains");
+            let output = own.run(&case.batch).expect("runs").output;
+            let direct = engine.load(&case.model).expect("loads").run_blocking(&case.batch);
+            let direct = direct.expect("runs").output;
+            let outputs: Vec<f64> = direct.data().iter().map(|v| f64::from(*v)).collect();
+            assert!(difference(output.data(), &outputs) < TOLERANCE, "{name}: {}", case.name);
+            let Targets::Values(wanted) = &case.targets else { unreachable!("values") };
+            let denominator = case.loss.denominator(&case.model, &case.batch, &case.targets);
+            // Targets are batch-first; outputs lie as the batch does.
+            let place = |at: usize| match (wanted.shape(), case.batch.layout()) {
+                ([rows, steps, width], Layout::TimeMajor) => {
+                    let (b, t) = (at / (steps * width), at / width % steps);
+                    (t * rows + b) * width + at % width
+                }
+                _ => at,
+            };
+            let slope = |at: usize| {
+                let error = f64::from(output.data()[place(at)]) - f64::from(wanted.data()[at]);
+                narrow(2.0 * error / denominator)
+            };
+            let targets = Targets::Values(Tensor::from_fn(wanted.shape().to_vec(), slope));
+            let own_case = Case { loss: Loss::OutputGradient, targets, ..case.clone() };
+            check(name, &engine, &own_case);
+            let got = own.gradients(&case.batch, &own_case.targets).expect("runs");
+            let want = reference::gradients(&case.model, &case.batch, &case.targets, &case.loss);
+            let want = want.expect("runs");
+            for tensor in got.parameters.tensors() {
+                let apart = difference(tensor.values, want.parameters[&tensor.name].data());
+                assert!(apart < TOLERANCE, "{name}: {}: {} {apart:.2e}", case.name, tensor.name);
+            }
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is the purpose")]
+fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+#[test]
 fn computing_again_takes_less_memory() {
     let model = Model::builder(InputSpec::Dense { size: 4 })
         .layers(3, &LayerSpec::new(Cell::Lstm, 16))
@@ -122,12 +168,17 @@ fn computing_again_takes_less_memory() {
     let Some((_, engine)) = support::quick_gpus().next() else { return };
     let memory = |recompute| {
         let options = TrainerOptions { recompute, ..TrainerOptions::default() };
-        let text = engine.trainer(&model, options).expect("trains").explain(4, 32).expect("plans");
-        let line = text.lines().find(|line| line.starts_with("memory")).expect("a line").to_owned();
-        line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).expect("a number")
+        let trainer = engine.trainer(&model, options).expect("trains");
+        let memory = trainer.memory(4, 32).expect("plans");
+        let text = trainer.explain(4, 32).expect("plans");
+        assert!(text.contains(&format!(" {} bytes", memory.step)), "{memory:?}\n{text}");
+        memory
     };
     // Three layers' gates of 32 steps, or one's: 32 · 4 · 4 · 16 values of 4 bytes each.
-    assert_eq!(memory(false) - memory(true), 2 * 32 * 4 * 4 * 16 * 4);
+    let layer = 32 * 4 * 4 * 16 * 4;
+    let (kept, again) = (memory(false), memory(true));
+    assert_eq!(kept.step - again.step, 2 * layer);
+    assert_eq!([kept.kept, kept.again, again.kept, again.again], [3 * layer, 0, 0, layer]);
 }
 
 #[test]

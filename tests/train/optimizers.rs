@@ -1,7 +1,7 @@
 //! Optimizers against their formulas in f64, and a run against PyTorch's.
 
 use wgpu_rnn::model::DirectionWeights;
-use wgpu_rnn::train::{Optimizer, Targets};
+use wgpu_rnn::train::{Optimizer, Targets, WeightDecay};
 use wgpu_rnn::{
     Batch, Cell, Head, HeadSpec, HeadSteps, Init, InputSpec, Layer, LayerSpec, Layout, Model,
     Tensor, TrainerOptions, reference,
@@ -33,8 +33,7 @@ impl Twin {
         let clip = options.clip_norm.map_or(1.0, |most| (f64::from(most) / (norm + 1e-6)).min(1.0));
         let mut new = Vec::new();
         for (tensor, moments) in self.model.tensors().iter().zip(&mut self.moments) {
-            let decay =
-                if tensor.name.contains("bias") { 0.0 } else { f64::from(options.weight_decay) };
+            let decay = f64::from(decay_of(&tensor.name, &options.weight_decay));
             let gradients = want.parameters[&tensor.name].data();
             let values = tensor.values.iter().zip(gradients).enumerate().map(|(i, (p, g))| {
                 let mut g = g * clip;
@@ -55,6 +54,17 @@ impl Twin {
 #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is the purpose")]
 fn narrow(value: f64) -> f32 {
     value as f32
+}
+
+fn decay_of(name: &str, decay: &WeightDecay) -> f32 {
+    let is = |part: &str| name.contains(part);
+    match () {
+        () if is("bias") => decay.biases,
+        () if is("weight_ih") => decay.input,
+        () if is("weight_hh") || is("weight_hr") => decay.recurrent,
+        () if is("fc") => decay.output,
+        () => decay.embedding,
+    }
 }
 
 /// torch.optim's formulas.
@@ -153,7 +163,11 @@ fn optimizers_follow_their_formulas_over_steps() {
             let options = TrainerOptions {
                 optimizer,
                 learning_rate: 0.02,
-                weight_decay: if index % 2 == 0 { 0.05 } else { 0.0 },
+                weight_decay: match index % 3 {
+                    0 => 0.05.into(),
+                    1 => WeightDecay::default(),
+                    _ => WeightDecay { input: 0.1, recurrent: 0.3, biases: 0.2, ..0.05.into() },
+                },
                 clip_norm: (index % 3 == 0).then_some(0.2),
                 clip_value: (index % 3 == 1).then_some(0.01),
                 ..TrainerOptions::default()

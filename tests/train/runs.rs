@@ -44,7 +44,13 @@ fn two_runs_give_the_same_bits_and_nothing_is_read_back_between_steps() {
                     && text.contains("gates_h of layer 0, kept"),
                 "{text}"
             );
-            trainer.model().expect("reads")
+            // What is read back is counted.
+            let loss = trainer.progress().expect("reads").mean_loss;
+            assert!(loss.is_finite(), "{name}");
+            assert_eq!(trainer.engine().counters().readbacks, 1, "{name}: the loss");
+            let model = trainer.model().expect("reads");
+            assert!(trainer.engine().counters().readbacks > 1, "{name}: the parameters");
+            model
         };
         let (first, second) = (run(), run());
         for (a, b) in first.tensors().iter().zip(second.tensors()) {
@@ -168,7 +174,7 @@ fn a_run_that_is_resumed_gives_the_same_bits() {
         dropout: 0.3,
         seed: 5,
         carry_states: true,
-        weight_decay: 0.01,
+        weight_decay: 0.01.into(),
         optimizer: Optimizer::AdamW { betas: [0.9, 0.99], epsilon: 1e-8 },
         learning_rate: 0.01,
         ..TrainerOptions::default()

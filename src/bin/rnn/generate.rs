@@ -19,8 +19,8 @@ const AT_ONCE: usize = 8;
 
 /// Go on with a text, token by token.
 ///
-/// The network needs a vocabulary and as many outputs; tokens are drawn on the device. The same seed on the
-/// same device gives the same text.
+/// The network reads tokens and has as many outputs; tokens are drawn on the device. The same seed on the same
+/// device gives the same text. Without a vocabulary the ids of tokens are written.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Of the probabilities of the next token the K largest are kept (--top-k), then the fewest that \
@@ -30,15 +30,20 @@ Examples:
   rnn generate chars.safetensors --prompt \"Alice \" --length 300
   rnn generate chars.safetensors --prompt \"Alice \" --temperature 0          the likeliest token each time
   rnn generate chars.safetensors --prompt \"Alice \" --temperature 0.7 --top-k 8 --seed 3
-  rnn generate chars.safetensors --prompt \"Alice \" --top-p 0.9 --json"
+  rnn generate chars.safetensors --prompt \"Alice \" --top-p 0.9 --json
+  rnn generate events.safetensors --prompt-tokens 3,1,4 --length 20"
 )]
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
     model: ModelArgs,
 
     /// The text to go on with
-    #[arg(long, value_name = "TEXT")]
-    prompt: String,
+    #[arg(long, value_name = "TEXT", required_unless_present = "prompt_tokens")]
+    prompt: Option<String>,
+
+    /// The token ids to go on with, for a network with or without a vocabulary
+    #[arg(long, value_name = "ID,ID", value_delimiter = ',', conflicts_with = "prompt")]
+    prompt_tokens: Vec<u32>,
 
     /// Tokens to generate
     #[arg(long, value_name = "N", default_value = "200", value_parser = parse_positive)]
@@ -90,11 +95,9 @@ fn parse_part(text: &str) -> Result<f32, String> {
 pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
     let mut reporter = Reporter::new(args.quiet);
     let model = args.model.load(&reporter)?;
-    let vocabulary = check(&model)?;
-    let prompt = vocabulary.encode(&args.prompt).map_err(|e| e.in_context("--prompt"))?;
-    if prompt.is_empty() {
-        return Err(Failure::usage("--prompt: expected at least 1 token, got none"));
-    }
+    let count_of_tokens = check(&model)?;
+    let vocabulary = model.info.vocabulary.as_ref();
+    let prompt = prompt(args, vocabulary, count_of_tokens)?;
     let engine = args.device.open(Strategy::Auto, &reporter)?;
     let loaded = engine.load(&model)?;
     let mut generator = loaded.generator(Sampling {
@@ -103,16 +106,21 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
         top_p: args.top_p.unwrap_or(1.0),
         seed: args.seed,
     })?;
-    let mut writer = Writer { vocabulary, streams: !args.json, text: String::new() };
-    writer.add(&args.prompt)?;
+    let mut writer =
+        Writer { vocabulary, streams: !args.json, text: String::new(), has_begun: false };
+    match &args.prompt {
+        Some(text) => writer.add(text)?,
+        None => prompt.iter().try_for_each(|token| writer.token(*token))?,
+    }
+    let begun = writer.text.len();
     reporter.start(None);
     generator.prompt(&prompt)?;
     let tokens = generate(args.length, &mut generator, &mut writer)?;
     let elapsed = reporter.stop();
     if args.json {
-        let text = &writer.text[args.prompt.len()..];
+        let (before, text) = writer.text.split_at(begun);
         let object = json!({
-            "prompt": args.prompt,
+            "prompt": before,
             "text": text,
             "tokens": tokens,
             "seed": args.seed,
@@ -130,12 +138,33 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a network that cannot write a text.
-fn check(model: &Model) -> Result<&Vocabulary> {
-    let vocabulary = wanted(model.info.vocabulary.as_ref())?;
-    let tokens = vocabulary.tokens().len();
+/// Returns the tokens of what is gone on with.
+fn prompt(args: &GenerateArgs, vocabulary: Option<&Vocabulary>, tokens: usize) -> Result<Vec<u32>> {
+    let known = |token: &u32| usize::try_from(*token).is_ok_and(|token| token < tokens);
+    let prompt = match &args.prompt {
+        Some(text) => wanted(vocabulary)
+            .and_then(|vocabulary| vocabulary.encode(text))
+            .map_err(|e| e.in_context("--prompt (--prompt-tokens takes ids)"))?,
+        None => args.prompt_tokens.clone(),
+    };
+    match prompt.iter().find(|token| !known(token)) {
+        _ if prompt.is_empty() => {
+            Err(Failure::usage("--prompt: expected at least 1 token, got none"))
+        }
+        Some(token) => Err(Failure::usage(format!(
+            "--prompt-tokens: expected ids below {tokens}, got {token}"
+        ))),
+        None => Ok(prompt),
+    }
+}
+
+/// Refuses a network that cannot write tokens, and returns how many there are.
+fn check(model: &Model) -> Result<usize> {
     let refuse = |expected: &str, got: String| {
         Err(Failure::usage(format!("MODEL: expected {expected}, got {got}")))
+    };
+    let Some(tokens) = model.input().spec().vocab() else {
+        return refuse("a network that reads tokens", "one of numbers".to_owned());
     };
     if model.is_per_sequence() {
         return refuse("an output for every step", "one for each sequence".to_owned());
@@ -147,7 +176,7 @@ fn check(model: &Model) -> Result<&Vocabulary> {
     if !model.is_forward() {
         return refuse("layers that read forward", "one that must see the end first".to_owned());
     }
-    Ok(vocabulary)
+    Ok(tokens)
 }
 
 fn generate(length: usize, generator: &mut Generator, writer: &mut Writer<'_>) -> Result<Vec<u32>> {
@@ -164,15 +193,21 @@ fn generate(length: usize, generator: &mut Generator, writer: &mut Writer<'_>) -
 
 /// What is written, at once or at the end.
 struct Writer<'a> {
-    vocabulary: &'a Vocabulary,
+    vocabulary: Option<&'a Vocabulary>,
     streams: bool,
     text: String,
+    /// Whether an id was written.
+    has_begun: bool,
 }
 
 impl Writer<'_> {
     fn token(&mut self, token: u32) -> Result<()> {
-        let text = self.vocabulary.text(token).unwrap_or("?");
-        match self.vocabulary.unit() {
+        let Some(vocabulary) = self.vocabulary else {
+            let has_begun = std::mem::replace(&mut self.has_begun, true);
+            return self.add(&if has_begun { format!(" {token}") } else { token.to_string() });
+        };
+        let text = vocabulary.text(token).unwrap_or("?");
+        match vocabulary.unit() {
             Unit::Char => self.add(text),
             Unit::Word => self.add(&format!(" {text}")),
         }

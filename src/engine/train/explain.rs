@@ -5,6 +5,42 @@ use std::fmt::Write as _;
 use crate::engine::explain::memory;
 use crate::plan::{Parameter, Plan, RunShape};
 
+/// What a training step takes on the device, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepMemory {
+    /// Everything but `parameters`.
+    pub step: u64,
+    /// Parameters, gradients and two moments of each.
+    pub parameters: u64,
+    /// Of `step`: what W_hh gave at every time step, kept for backpropagation, which
+    /// [`crate::TrainerOptions::recompute`] would not keep.
+    pub kept: u64,
+    /// Of `step`: the same of one layer at a time, computed again by one more product with W_hh.
+    pub again: u64,
+}
+
+impl StepMemory {
+    pub(super) fn of(plan: &Plan, parameters: &[Parameter]) -> Self {
+        let is_kept = |label: &str| label.starts_with("gates_h") && label.ends_with(", kept");
+        let kept = bytes_of(plan, is_kept);
+        Self {
+            step: plan.bytes(),
+            parameters: 4 * own_bytes(parameters),
+            kept,
+            again: bytes_of(plan, |label| label.starts_with("gates_h")) - kept,
+        }
+    }
+}
+
+fn own_bytes(parameters: &[Parameter]) -> u64 {
+    parameters.iter().map(|parameter| parameter.bytes).sum()
+}
+
+fn bytes_of(plan: &Plan, takes: impl Fn(&str) -> bool) -> u64 {
+    let named = plan.buffers.iter().filter(|buffer| takes(&buffer.label));
+    named.map(|buffer| buffer.bytes).sum()
+}
+
 /// Describes a plan: forward drivers, dispatches, bytes, and what is computed again.
 pub(super) fn text(
     plan: &Plan,
@@ -21,23 +57,13 @@ pub(super) fn text(
     let length = u32::try_from(steps).unwrap_or(u32::MAX);
     let shape = RunShape::new(&vec![length; batch]);
     let _ = writeln!(text, "dispatches  {} in one step", plan.dispatches(&shape));
-    let own: u64 = parameters.iter().map(|parameter| parameter.bytes).sum();
+    let own = own_bytes(parameters);
     let _ = writeln!(
         text,
         "parameters  {own} bytes, and as many for gradients and each of two moments"
     );
     text.push_str(&memory(plan));
-    let bytes_of = |part: &str| {
-        let named = plan.buffers.iter().filter(|buffer| buffer.label.starts_with(part));
-        named.map(|buffer| buffer.bytes).sum::<u64>()
-    };
-    let kept: u64 = plan
-        .buffers
-        .iter()
-        .filter(|buffer| buffer.label.ends_with(", kept") && buffer.label.starts_with("gates_h"))
-        .map(|buffer| buffer.bytes)
-        .sum();
-    let again = bytes_of("gates_h") - kept;
+    let StepMemory { kept, again, .. } = StepMemory::of(plan, parameters);
     if kept > 0 {
         let _ = writeln!(
             text,
@@ -59,7 +85,7 @@ pub(super) fn text(
         );
     }
     let states = ["cell states before", "states before", "masked states before"]
-        .map(bytes_of)
+        .map(|part| bytes_of(plan, |label| label.starts_with(part)))
         .iter()
         .sum::<u64>();
     let _ = writeln!(

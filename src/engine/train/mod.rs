@@ -7,9 +7,11 @@ mod options;
 mod targets;
 mod transfer;
 
+pub use explain::StepMemory;
 pub use options::TrainerOptions;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use self::carried::{Carried, put_states, take_rows};
 use self::transfer::{read_all, read_parts, record, wait_for};
@@ -17,14 +19,14 @@ use super::loaded::Loaded;
 use super::part::Part;
 use super::upload;
 use super::{Engine, LoadedModel, Strategy};
-use crate::batch::{Batch, States, by_falling_length};
+use crate::batch::{Batch, Output, States, by_falling_length};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Weights, Workspace, pack, unpack};
 use crate::kernel::Precision;
 use crate::model::Model;
 use crate::plan::{
-    LossKind, OptimizerKind, Parameter, PlanRequest, TrainBuffer, TrainRequest, WeightId, padded,
-    parameters, steps_capacity,
+    LossKind, OptimizerKind, Parameter, Plan, PlanRequest, TrainBuffer, TrainRequest, WeightId,
+    padded, parameters, steps_capacity,
 };
 use crate::tensor::Tensor;
 use crate::train::{CrossEntropy, Loss, Optimizer, Targets};
@@ -43,6 +45,9 @@ pub struct Progress {
     pub gradient_norm: f32,
     /// Steps since the last time it was asked for.
     pub steps: u64,
+    /// The part of classes that had the largest logit, alone, over those steps, each with the parameters that it
+    /// found; for cross-entropy, where a class counted.
+    pub accuracy: Option<f32>,
     /// Whether a gradient was no number: since then parameters have not changed.
     pub is_stopped: bool,
 }
@@ -187,7 +192,7 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`].
     pub fn gradients(&mut self, batch: &Batch, targets: &Targets) -> Result<Gradients> {
-        let loaded = std::sync::Arc::clone(self.model.inner());
+        let loaded = Arc::clone(self.model.inner());
         let (gpu, weights) = on_gpu(&loaded)?;
         let before = self.read_progress()?;
         let mut gradients = Gradients {
@@ -214,7 +219,7 @@ impl Trainer {
         for id in [train.losses].into_iter().chain(carries).chain(train.input_gradient) {
             sources.push((&workspace.buffers[id], workspace.plan.buffers[id].bytes));
         }
-        let mut arrays = read_all(gpu, &sources)?.into_iter();
+        let mut arrays = read_all(gpu, &loaded, &sources)?.into_iter();
         let by_id: HashMap<WeightId, Vec<f32>> =
             self.parameters.iter().map(|p| p.id).zip(arrays.by_ref()).collect();
         gradients.parameters = unpack::model(&loaded.model, &by_id, true)?;
@@ -243,12 +248,21 @@ impl Trainer {
         Ok(gradients)
     }
 
+    /// Runs the network as it is trained so far, without dropout, as [`LoadedModel::run`] does: the outputs that a
+    /// loss of the caller's own is computed from ([`Loss::OutputGradient`]).
+    ///
+    /// # Errors
+    /// As [`LoadedModel::run`].
+    pub fn run(&self, batch: &Batch) -> Result<Output> {
+        self.model.run_blocking(batch)
+    }
+
     /// Computes the loss of a batch, without dropout, and leaves everything as it is.
     ///
     /// # Errors
     /// As [`Trainer::step`].
     pub fn evaluate(&mut self, batch: &Batch, targets: &Targets) -> Result<f32> {
-        let loaded = std::sync::Arc::clone(self.model.inner());
+        let loaded = Arc::clone(self.model.inner());
         let (gpu, _) = on_gpu(&loaded)?;
         let before = self.read_progress()?;
         if self.submit(batch, targets, Wish::default())?.is_none() {
@@ -264,7 +278,7 @@ impl Trainer {
 
     /// Lets the next step start with states of zero.
     pub fn reset_states(&mut self) {
-        let loaded = std::sync::Arc::clone(self.model.inner());
+        let loaded = Arc::clone(self.model.inner());
         // Buffers that are let go of use the device.
         let _turn = loaded.on_gpu().and_then(|(gpu, _)| gpu.exclusive());
         self.carried = None;
@@ -288,7 +302,7 @@ impl Trainer {
         let mut arrays = HashMap::new();
         for parameter in &self.parameters {
             if let Some(buffer) = weights.training(which(parameter.id)) {
-                let read = read_all(gpu, &[(buffer, parameter.bytes)])?;
+                let read = read_all(gpu, loaded, &[(buffer, parameter.bytes)])?;
                 arrays.extend(read.into_iter().map(|values| (parameter.id, values)));
             }
         }
@@ -301,10 +315,10 @@ impl Trainer {
         let (gpu, _) = on_gpu(loaded)?;
         let mut states = States::zeros(&loaded.model, carried.rows);
         for (layer, (h, c)) in carried.layers.iter().enumerate() {
-            let read = read_all(gpu, &[(h, h.size())])?;
+            let read = read_all(gpu, loaded, &[(h, h.size())])?;
             put_states(&mut states.h[layer], &read[0]);
             if let (Some(c), Some(into)) = (c, &mut states.c[layer]) {
-                let read = read_all(gpu, &[(c, c.size())])?;
+                let read = read_all(gpu, loaded, &[(c, c.size())])?;
                 put_states(into, &read[0]);
             }
         }
@@ -345,10 +359,16 @@ impl Trainer {
         #[expect(clippy::cast_precision_loss, reason = "a mean over few steps")]
         let mean_loss = words[0] / steps as f32;
         let mut cleared = words.clone();
-        cleared[0] = 0.0;
+        [cleared[0], cleared[5], cleared[6]] = [0.0; 3];
         self.write_progress(&cleared)?;
-        let is_stopped = words[4].to_bits() != 0;
-        Ok(Progress { mean_loss, loss: words[1], gradient_norm: words[3], steps, is_stopped })
+        Ok(Progress {
+            mean_loss,
+            loss: words[1],
+            gradient_norm: words[3],
+            steps,
+            accuracy: (words[6] > 0.0).then(|| words[5] / words[6]),
+            is_stopped: words[4].to_bits() != 0,
+        })
     }
 
     /// Returns the network as it is trained so far.
@@ -361,7 +381,7 @@ impl Trainer {
         let mut arrays = HashMap::new();
         for parameter in &self.parameters {
             let part = weights.get(parameter.id)?;
-            let read = read_parts(gpu, &[(&part.buffer, part.at, parameter.bytes)])?;
+            let read = read_parts(gpu, loaded, &[(&part.buffer, part.at, parameter.bytes)])?;
             arrays.extend(read.into_iter().map(|values| (parameter.id, values)));
         }
         unpack::model(&loaded.model, &arrays, false)
@@ -378,14 +398,26 @@ impl Trainer {
     /// # Errors
     /// `Limit` when the shape is too large for the device.
     pub fn explain(&self, batch: usize, steps: usize) -> Result<String> {
+        let plan = self.step_plan(batch, steps)?;
+        Ok(explain::text(&plan, &self.parameters, (batch, steps)))
+    }
+
+    /// Returns what a training step for `batch` sequences of `steps` time steps takes on the device.
+    ///
+    /// # Errors
+    /// `Limit` when the shape is too large for the device.
+    pub fn memory(&self, batch: usize, steps: usize) -> Result<StepMemory> {
+        Ok(StepMemory::of(&*self.step_plan(batch, steps)?, &self.parameters))
+    }
+
+    fn step_plan(&self, batch: usize, steps: usize) -> Result<Arc<Plan>> {
         let loaded = self.model.inner();
         let (gpu, _) = on_gpu(loaded)?;
         let wish =
             Wish { optimizer: Some(self.kind()), gradients: true, dropout: true, carry: false };
         let train = TrainRequest { input_gradient: false, ..self.request_of(wish, false) };
         let request = loaded.request(batch, steps_capacity(steps), None);
-        let plan = loaded.plan(gpu, PlanRequest { train: Some(train), ..request })?;
-        Ok(explain::text(&plan, &self.parameters, (batch, steps)))
+        loaded.plan(gpu, PlanRequest { train: Some(train), ..request })
     }
 
     /// Returns the number of steps taken.
@@ -406,7 +438,7 @@ impl Trainer {
 
     /// Uploads and submits; `None` when no sequence has a step.
     fn submit(&mut self, batch: &Batch, targets: &Targets, wish: Wish) -> Result<Option<Part>> {
-        let loaded = std::sync::Arc::clone(self.model.inner());
+        let loaded = Arc::clone(self.model.inner());
         let (gpu, weights) = on_gpu(&loaded)?;
         gpu.check_alive()?;
         batch.check_fits(&loaded.model)?;
@@ -514,10 +546,11 @@ impl Trainer {
     }
 
     fn read_progress(&self) -> Result<Vec<f32>> {
-        let (gpu, weights) = on_gpu(self.model.inner())?;
+        let loaded = self.model.inner();
+        let (gpu, weights) = on_gpu(loaded)?;
         let missing = || Error::device("training: expected its numbers on the device");
         let buffer = weights.training(TrainBuffer::Progress).ok_or_else(missing)?;
-        Ok(read_all(gpu, &[(buffer, 32)])?.remove(0))
+        Ok(read_all(gpu, loaded, &[(buffer, 32)])?.remove(0))
     }
 
     fn write_progress(&self, words: &[f32]) -> Result<()> {
@@ -565,6 +598,7 @@ const fn kind_of(loss: &Loss) -> LossKind {
         Loss::Mse => LossKind::Mse,
         Loss::L1 => LossKind::L1,
         Loss::Huber { .. } => LossKind::Huber,
+        Loss::OutputGradient => LossKind::OutputGradient,
         Loss::Ctc { .. } => LossKind::Ctc,
     }
 }

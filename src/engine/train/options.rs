@@ -1,8 +1,9 @@
 //! How a network is trained, and the numbers of a step.
 
 use crate::error::{Error, Result};
+use crate::plan::{DECAYS_AT, HYPER_WORDS};
 use crate::train::random::philox;
-use crate::train::{CrossEntropy, Loss, Optimizer};
+use crate::train::{CrossEntropy, Loss, Optimizer, WeightDecay};
 
 /// How a network is trained.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,8 +14,8 @@ pub struct TrainerOptions {
     pub optimizer: Optimizer,
     /// The learning rate. Default 10⁻³.
     pub learning_rate: f32,
-    /// λ of the optimizer, for weights and not for biases. Default 0.
-    pub weight_decay: f32,
+    /// λ of the optimizer, by group of parameters. Default 0; a number is that of all weights and not of biases.
+    pub weight_decay: WeightDecay,
     /// The largest norm of all gradients together; a larger one is scaled down. Default none.
     pub clip_norm: Option<f32>,
     /// Bounds every value of a gradient to ±this, after `clip_norm`. Default none.
@@ -43,7 +44,7 @@ impl Default for TrainerOptions {
             loss: Loss::CrossEntropy(CrossEntropy::default()),
             optimizer: Optimizer::Adam { betas: [0.9, 0.999], epsilon: 1e-8 },
             learning_rate: 1e-3,
-            weight_decay: 0.0,
+            weight_decay: WeightDecay::default(),
             clip_norm: None,
             clip_value: None,
             dropout: 0.0,
@@ -58,9 +59,9 @@ impl Default for TrainerOptions {
 impl TrainerOptions {
     pub(super) fn check(&self) -> Result<()> {
         self.optimizer.check()?;
+        self.weight_decay.check()?;
         let numbers = [
             ("learning_rate", Some(self.learning_rate), 0.0),
-            ("weight_decay", Some(self.weight_decay), 0.0),
             ("clip_norm", self.clip_norm, f32::MIN_POSITIVE),
             ("clip_value", self.clip_value, f32::MIN_POSITIVE),
         ];
@@ -84,7 +85,7 @@ impl TrainerOptions {
     }
 
     /// Numbers of step `t`, counted from 1, as `shaders/train/optimize.wgsl` reads them.
-    pub(super) fn hyper(&self, t: u64) -> [f32; 16] {
+    pub(super) fn hyper(&self, t: u64) -> [f32; HYPER_WORDS] {
         let (first, second, epsilon, nesterov) = match self.optimizer {
             Optimizer::Sgd { momentum, nesterov } => (momentum, 0.0, 0.0, nesterov),
             Optimizer::Adam { betas: [b1, b2], epsilon }
@@ -92,13 +93,13 @@ impl TrainerOptions {
             Optimizer::RmsProp { alpha, epsilon } => (0.0, alpha, epsilon, false),
         };
         let power = i32::try_from(t).unwrap_or(i32::MAX);
-        let mut hyper = [0.0; 16];
+        let mut hyper = [0.0; HYPER_WORDS];
         hyper[..10].copy_from_slice(&[
             self.learning_rate,
             first,
             second,
             epsilon,
-            self.weight_decay,
+            0.0,
             bias_correction(first, power),
             bias_correction(second, power),
             f32::from(u8::from(nesterov)),
@@ -107,6 +108,7 @@ impl TrainerOptions {
         ]);
         [hyper[10], hyper[12]] = step_seed(self.seed, t);
         [hyper[11], hyper[13]] = [self.dropout, self.recurrent_dropout];
+        hyper[DECAYS_AT..DECAYS_AT + 5].copy_from_slice(&self.weight_decay.in_order());
         hyper
     }
 }

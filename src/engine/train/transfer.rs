@@ -57,16 +57,22 @@ pub(super) fn record(
 }
 
 /// Reads the first bytes of buffers, one after the other.
-pub(super) fn read_all(gpu: &Gpu, sources: &[(&wgpu::Buffer, u64)]) -> Result<Vec<Vec<f32>>> {
+pub(super) fn read_all(
+    gpu: &Gpu,
+    loaded: &Loaded,
+    sources: &[(&wgpu::Buffer, u64)],
+) -> Result<Vec<Vec<f32>>> {
     let parts: Vec<_> = sources.iter().map(|(buffer, bytes)| (*buffer, 0, *bytes)).collect();
-    read_parts(gpu, &parts)
+    read_parts(gpu, loaded, &parts)
 }
 
-/// Reads parts of buffers, one after the other.
+/// Reads parts of buffers, one after the other; together they count as one readback.
 pub(super) fn read_parts(
     gpu: &Gpu,
+    loaded: &Loaded,
     sources: &[(&wgpu::Buffer, u64, u64)],
 ) -> Result<Vec<Vec<f32>>> {
+    count(&loaded.engine.shared.counts.readbacks);
     let mut arrays = Vec::new();
     for (buffer, at, bytes) in sources {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;

@@ -21,6 +21,8 @@ pub enum LossKind {
     Huber,
     /// Of unaligned labels.
     Ctc,
+    /// A gradient of the caller's.
+    OutputGradient,
 }
 
 impl LossKind {
@@ -33,6 +35,7 @@ impl LossKind {
             Self::Huber => 4,
             // A kernel of its own.
             Self::Ctc => 0,
+            Self::OutputGradient => 5,
         }
     }
 }
@@ -64,7 +67,9 @@ impl Builder<'_> {
         let targets = self.targets(request.loss, (count, columns))?;
         let scales = self.buffer("scales of the loss", &[SCALES + axis(columns), 4])?;
         let d = self.buffer("gradient of the output", &[count, axis(row_width), 4])?;
-        let losses = self.buffer("losses", &[count, 4])?;
+        let marked = request.loss == LossKind::CrossEntropy;
+        // Losses, then marks (`shaders/train/loss.wgsl`).
+        let losses = self.buffer("losses", &[count, 2, 4])?;
         let grid_x = count.min(u64::from(self.caps.max_workgroups)).max(1);
         let shape = LossShape {
             rows: narrow(count)?,
@@ -98,7 +103,7 @@ impl Builder<'_> {
             let groups = [shape.grid_x, narrow(count.div_ceil(grid_x))?, 1];
             self.dispatch(call, Grid::Fixed(groups))?;
         }
-        let block = SumLoss { rows: shape.rows };
+        let block = SumLoss { rows: shape.rows, marked: u32::from(marked) };
         let slots = vec![Slot::Buffer(losses), Slot::Train(TrainBuffer::Progress)];
         let call = self.call(Variant::of(Kernel::Train(Stage::SumLoss)), slots, &block)?;
         self.dispatch(call, Grid::Fixed([1, 1, 1]))?;

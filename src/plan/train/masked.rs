@@ -8,9 +8,6 @@ use super::super::*;
 use crate::kernel::train::Stage;
 use crate::kernel::uniforms::Recur;
 
-/// Hyper-parameters of a step (`shaders/train/optimize.wgsl`).
-const HYPER_WORDS: u64 = 16;
-
 /// The driver of a layer whose states are dropped as a step reads them, each step a dispatch, one row an invocation, in
 /// place of what the planner chose.
 pub(in super::super) fn choice(spec: &LayerSpec, free: &LayerChoice) -> Result<LayerChoice> {
@@ -29,7 +26,7 @@ impl Builder<'_> {
 
     /// Words behind the lengths.
     pub(in super::super) fn words_behind_lengths(&self) -> u64 {
-        if self.is_masked() { HYPER_WORDS } else { 0 }
+        if self.is_masked() { HYPER_WORDS as u64 } else { 0 }
     }
 
     /// The states before each step behind the mask.

@@ -18,7 +18,7 @@ mod update;
 
 pub use loss::LossKind;
 pub(super) use masked::choice as masked_choice;
-pub use update::{OptimizerKind, PARTS_OF_A_NORM, Parameter, parameters};
+pub use update::{DECAYS_AT, HYPER_WORDS, OptimizerKind, PARTS_OF_A_NORM, Parameter, parameters};
 
 use self::time::Times;
 use super::builder::{Builder, Rows, axis};

@@ -40,19 +40,36 @@ pub struct Parameter {
     pub id: WeightId,
     /// Its bytes, padding included.
     pub bytes: u64,
-    /// Whether it is a bias.
-    pub is_bias: bool,
+}
+
+/// Numbers of a step (`shaders/train/optimize.wgsl`), in the order that `TrainerOptions::hyper` gives them.
+pub const HYPER_WORDS: usize = 20;
+/// Where the weight decays begin among them: of the embedding, input weights, recurrent weights, the output layer's
+/// weight, biases.
+pub const DECAYS_AT: usize = 14;
+
+/// Returns the place of a parameter's weight decay. The peepholes' buffer holds other parameters of the rules ahead
+/// of them, which must not decay: it counts to none.
+const fn decay_at(id: WeightId) -> usize {
+    let group = match id {
+        WeightId::Embedding => 0,
+        WeightId::InputWeight(_) => 1,
+        WeightId::RecurWeight(_) | WeightId::Projection(_) => 2,
+        WeightId::HeadWeight => 3,
+        WeightId::InputBias(_) | WeightId::RecurBias(_) | WeightId::HeadBias => 4,
+        // Not trained, or not to decay.
+        _ => 5,
+    };
+    DECAYS_AT + group
 }
 
 /// Lists the trainable arrays of a network, as they lie on the device.
 pub fn parameters(network: &NetworkSpec) -> Vec<Parameter> {
     let mut list = Vec::new();
-    let mut add = |id, values: usize, is_bias| {
-        list.push(Parameter { id, bytes: axis(values) * 4, is_bias });
-    };
+    let mut add = |id, values: usize| list.push(Parameter { id, bytes: axis(values) * 4 });
     let mut width = padded(network.input.width());
     match network.input {
-        InputSpec::Embedding { vocab, .. } => add(WeightId::Embedding, vocab * width, false),
+        InputSpec::Embedding { vocab, .. } => add(WeightId::Embedding, vocab * width),
         // Its rows are gathered: there is no padding between them.
         InputSpec::OneHot { vocab } => width = vocab,
         InputSpec::Dense { .. } => {}
@@ -60,28 +77,28 @@ pub fn parameters(network: &NetworkSpec) -> Vec<Parameter> {
     for (index, spec) in network.layers.iter().enumerate() {
         let columns = spec.cell.gates() * padded(spec.hidden_size) * spec.direction.count();
         let state = padded(spec.state_size());
-        add(WeightId::InputWeight(index), width * columns, false);
-        add(WeightId::RecurWeight(index), state * columns, false);
+        add(WeightId::InputWeight(index), width * columns);
+        add(WeightId::RecurWeight(index), state * columns);
         if spec.proj_size > 0 {
             let values = padded(spec.hidden_size) * state * spec.direction.count();
-            add(WeightId::Projection(index), values, false);
+            add(WeightId::Projection(index), values);
         }
         if spec.options.peephole {
-            // Other parameters of the rules lie ahead, and must not decay.
+            // Other parameters of the rules lie ahead.
             let values = 16 + 3 * padded(spec.hidden_size);
-            add(WeightId::CellParams(index), values * spec.direction.count(), true);
+            add(WeightId::CellParams(index), values * spec.direction.count());
         }
         if spec.bias {
-            add(WeightId::InputBias(index), columns, true);
-            add(WeightId::RecurBias(index), columns, true);
+            add(WeightId::InputBias(index), columns);
+            add(WeightId::RecurBias(index), columns);
         }
         width = state * spec.direction.count();
     }
     if let Some(head) = network.head {
         let columns = padded(head.output_size);
-        add(WeightId::HeadWeight, width * columns, false);
+        add(WeightId::HeadWeight, width * columns);
         if head.bias {
-            add(WeightId::HeadBias, columns, true);
+            add(WeightId::HeadBias, columns);
         }
     }
     list
@@ -106,13 +123,13 @@ impl Builder<'_> {
         let variant = Variant::of(Kernel::Train(Stage::Norm));
         let call = self.call(variant, slots.to_vec(), &Norm { count: first })?;
         self.dispatch(call, Grid::Fixed([1, 1, 1]))?;
-        for Parameter { id, bytes, is_bias } in list {
+        for Parameter { id, bytes } in list {
             let count = bytes / 16;
             let blocks = count.div_ceil(64);
             let grid_x = blocks.min(u64::from(self.caps.max_workgroups)).max(1);
             let block = Optimize {
                 count: narrow(count)?,
-                decays: u32::from(!is_bias),
+                decay: to_u32(decay_at(id))?,
                 grid_x: narrow(grid_x)?,
             };
             let mut variant = Variant::of(Kernel::Train(Stage::Optimize));

@@ -311,10 +311,11 @@ fn parse_type(name: &str) -> Result<ElementType> {
     let (kind, size) = match rest {
         "f2" | "f4" | "f8" => (Kind::Float, &rest[1..]),
         "i1" | "i2" | "i4" | "i8" => (Kind::Signed, &rest[1..]),
-        "u1" | "u2" | "u4" | "u8" => (Kind::Unsigned, &rest[1..]),
+        // A bool is a byte of 0 or 1.
+        "b1" | "u1" | "u2" | "u4" | "u8" => (Kind::Unsigned, &rest[1..]),
         _ => {
             return Err(format_error(format!(
-                "npy type: expected f2, f4, f8, i1 to i8 or u1 to u8, got {name}"
+                "npy type: expected f2, f4, f8, i1 to i8, u1 to u8 or b1, got {name}"
             )));
         }
     };

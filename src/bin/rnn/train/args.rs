@@ -71,9 +71,9 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N", default_value = "32", value_parser = parse_positive)]
     pub(super) batch_size: usize,
 
-    /// Time steps that errors are carried back through, for texts and .csv files
-    #[arg(long, value_name = "N", default_value = "64", value_parser = parse_positive)]
-    pub(super) seq_len: usize,
+    /// Time steps that errors are carried back through, for texts and .csv files [default: 64]
+    #[arg(long, value_name = "N", value_parser = parse_positive)]
+    seq_len: Option<usize>,
 
     /// Starts the first weights, the order of the examples and dropout; the same seed on the same
     /// device gives the same weights
@@ -173,16 +173,23 @@ pub(super) struct OptimizerArgs {
     pub(super) optimizer: String,
 
     /// The learning rate (the largest one of a schedule)
-    #[arg(long, value_name = "X", default_value = "0.001", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value = "0.001", value_parser = parse_rate,
+        allow_negative_numbers = true)]
     pub(super) lr: f32,
 
     /// The optimizer's weight decay, for weights and not for biases
-    #[arg(long, value_name = "X", default_value = "0", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value = "0", value_parser = parse_rate,
+        allow_negative_numbers = true)]
     pub(super) weight_decay: f32,
 
     /// Momentum of sgd
-    #[arg(long, value_name = "X", default_value = "0", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value = "0", value_parser = parse_rate,
+        allow_negative_numbers = true)]
     pub(super) momentum: f32,
+
+    /// Nesterov's form of --momentum
+    #[arg(long)]
+    pub(super) nesterov: bool,
 
     /// How the learning rate changes: not; times --gamma every --step-size steps; up over --warm-up
     /// steps and down along half a cosine; up for 0.3 of all steps and down again
@@ -193,17 +200,28 @@ pub(super) struct OptimizerArgs {
     #[arg(long, value_name = "N", value_parser = parse_positive)]
     pub(super) step_size: Option<usize>,
 
-    /// The factor of --schedule step
-    #[arg(long, value_name = "X", default_value = "0.1")]
-    pub(super) gamma: f64,
+    /// The factor of --schedule step [default: 0.1]
+    #[arg(long, value_name = "X", value_parser = parse_factor, allow_negative_numbers = true)]
+    pub(super) gamma: Option<f64>,
 
-    /// Steps of linear warm-up of --schedule cosine
-    #[arg(long, value_name = "N", default_value = "0")]
-    pub(super) warm_up: u64,
+    /// Steps of linear warm-up of --schedule cosine [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(super) warm_up: Option<u64>,
 
     /// The largest norm of all gradients together; 0 for no bound
-    #[arg(long, value_name = "X", default_value = "1", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value = "1", value_parser = parse_rate,
+        allow_negative_numbers = true)]
     pub(super) clip_norm: f32,
+
+    /// Bounds every value of a gradient to this, either way, after --clip-norm; 0 for no bound
+    #[arg(long, value_name = "X", default_value = "0", value_parser = parse_rate,
+        allow_negative_numbers = true)]
+    pub(super) clip_value: f32,
+
+    /// The part of a class that is spread over all of them, for classes and tokens
+    #[arg(long, value_name = "P", default_value = "0", value_parser = parse_rate,
+        allow_negative_numbers = true)]
+    pub(super) label_smoothing: f32,
 }
 
 /// What is learnt.
@@ -233,16 +251,14 @@ impl Task {
         }
     }
 
-    /// Returns what is minimised.
-    pub(super) fn loss(self) -> Loss {
-        match self {
-            Self::LanguageModel | Self::Classify | Self::Tag => {
-                Loss::CrossEntropy(CrossEntropy::default())
-            }
-            Self::Forecast | Self::Regress => Loss::Mse,
-        }
+    /// Tells whether classes are learnt, and not numbers.
+    pub(super) const fn is_of_classes(self) -> bool {
+        matches!(self, Self::LanguageModel | Self::Classify | Self::Tag)
     }
 }
+
+/// The class of a step or sequence that counts nowhere, PyTorch's `ignore_index`.
+pub(super) const IGNORED: i64 = -100;
 
 /// A schedule by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -268,6 +284,16 @@ pub(super) enum Validate {
     File(PathBuf),
 }
 
+fn parse_rate(text: &str) -> Result<f32, String> {
+    let value = text.parse::<f32>().ok().filter(|value| value.is_finite() && *value >= 0.0);
+    value.ok_or_else(|| "expected a number of at least 0".to_owned())
+}
+
+fn parse_factor(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
+    value.ok_or_else(|| "expected a number of at least 0".to_owned())
+}
+
 fn parse_validate(text: &str) -> Result<Validate, String> {
     if let Ok(count) = text.parse::<usize>() {
         return match count {
@@ -285,10 +311,10 @@ fn parse_validate(text: &str) -> Result<Validate, String> {
 impl OptimizerArgs {
     fn optimizer(&self) -> Result<Optimizer> {
         match Optimizer::from_name(&self.optimizer) {
-            Some(Optimizer::Sgd { nesterov, .. }) => {
-                Ok(Optimizer::Sgd { momentum: self.momentum, nesterov })
+            Some(Optimizer::Sgd { .. }) => {
+                Ok(Optimizer::Sgd { momentum: self.momentum, nesterov: self.nesterov })
             }
-            Some(_) if self.momentum > 0.0 => Err(Failure::usage(format!(
+            Some(_) if self.momentum > 0.0 || self.nesterov => Err(Failure::usage(format!(
                 "--momentum: expected --optimizer sgd to apply it to, got {}",
                 self.optimizer
             ))),
@@ -304,11 +330,40 @@ impl OptimizerArgs {
             ScheduleName::Constant => Schedule::Constant,
             ScheduleName::Step => Schedule::Step {
                 every: every.unwrap_or(total.div_ceil(3).max(1)),
-                gamma: self.gamma,
+                gamma: self.gamma(),
             },
-            ScheduleName::Cosine => Schedule::Cosine { warm_up: self.warm_up },
+            ScheduleName::Cosine => Schedule::Cosine { warm_up: self.warm_up.unwrap_or(0) },
             ScheduleName::OneCycle => Schedule::OneCycle { rise: 0.3 },
         }
+    }
+
+    fn gamma(&self) -> f64 {
+        self.gamma.unwrap_or(0.1)
+    }
+
+    /// Refuses what the schedule, the optimizer or the task does not use.
+    fn check(&self) -> Result<()> {
+        let is = |name: ScheduleName| self.schedule == name;
+        let lacks = [
+            ("--step-size", self.step_size.is_some(), ScheduleName::Step, "step"),
+            ("--gamma", self.gamma.is_some(), ScheduleName::Step, "step"),
+            ("--warm-up", self.warm_up.is_some(), ScheduleName::Cosine, "cosine"),
+        ];
+        for (option, is_given, schedule, name) in lacks {
+            if is_given && !is(schedule) {
+                return Err(Failure::usage(format!(
+                    "{option}: expected --schedule {name} to apply it to"
+                )));
+            }
+        }
+        self.optimizer()?;
+        if self.nesterov && self.momentum == 0.0 {
+            return Err(Failure::usage("--nesterov: expected --momentum above 0 with it"));
+        }
+        if self.label_smoothing >= 1.0 {
+            return Err(Failure::usage("--label-smoothing: expected 0 to below 1"));
+        }
+        Ok(())
     }
 
     /// Tells whether the learning rate depends on the number of all steps.
@@ -327,6 +382,7 @@ impl TrainArgs {
     /// # Errors
     /// Usage, naming the option.
     pub(super) fn check(&self) -> Result<()> {
+        self.optimizer.check()?;
         let ending = |path: &Path, list: &[&str]| {
             list.iter().any(|e| path.extension().is_some_and(|x| x.eq_ignore_ascii_case(e)))
         };
@@ -339,6 +395,11 @@ impl TrainArgs {
         }
         if let Some(path) = self.plot.as_deref().filter(|path| !ending(path, &["svg"])) {
             return Err(refuse("--plot", "a file ending in .svg", path));
+        }
+        if self.seq_len.is_some() && ending(&self.data, &["npz"]) {
+            return Err(Failure::usage(
+                "--seq-len: expected a text or series to cut (.txt, .csv), got sequences of their own",
+            ));
         }
         if self.checkpoint_every.is_some() && self.folder().is_none() {
             return Err(Failure::usage("--checkpoint-every: expected --checkpoint with it"));
@@ -370,25 +431,48 @@ impl TrainArgs {
         self.checkpoint.as_deref().or(self.resume.as_deref())
     }
 
+    /// Returns the time steps of a batch of a text or series.
+    pub(super) fn seq_len(&self) -> usize {
+        self.seq_len.unwrap_or(64)
+    }
+
+    /// Returns what is minimised.
+    fn loss(&self, task: Task) -> Loss {
+        if !task.is_of_classes() {
+            return Loss::Mse;
+        }
+        Loss::CrossEntropy(CrossEntropy {
+            label_smoothing: self.optimizer.label_smoothing,
+            ignore_index: Some(IGNORED),
+            ..CrossEntropy::default()
+        })
+    }
+
     /// Returns what the trainer is told.
     ///
     /// # Errors
     /// Usage for an option that the optimizer does not have.
     pub(super) fn trainer(&self, task: Task, carries: bool) -> Result<TrainerOptions> {
         let optimizer = &self.optimizer;
+        if optimizer.label_smoothing > 0.0 && !task.is_of_classes() {
+            return Err(Failure::usage(format!(
+                "--label-smoothing: expected classes or tokens to apply it to, got {}",
+                task.name()
+            )));
+        }
+        let bound = |value: f32| Some(value).filter(|value| *value > 0.0);
         Ok(TrainerOptions {
-            loss: task.loss(),
+            loss: self.loss(task),
             optimizer: optimizer.optimizer()?,
             learning_rate: optimizer.lr,
-            weight_decay: optimizer.weight_decay,
-            // 0 turns it off; a negative one is for the trainer to refuse.
-            clip_norm: Some(optimizer.clip_norm).filter(|norm| *norm != 0.0),
+            weight_decay: optimizer.weight_decay.into(),
+            clip_norm: bound(optimizer.clip_norm),
+            clip_value: bound(optimizer.clip_value),
             dropout: self.network.dropout,
             recurrent_dropout: self.network.recurrent_dropout,
             seed: self.seed,
             recompute: self.recompute,
             carry_states: carries,
-            ..TrainerOptions::default()
         })
     }
 
@@ -420,19 +504,28 @@ impl TrainArgs {
             ("momentum", json!(optimizer.momentum.to_string())),
             ("schedule", json!(format!("{:?}", optimizer.schedule))),
             ("step-size", json!(optimizer.step_size)),
-            ("gamma", json!(optimizer.gamma.to_string())),
-            ("warm-up", json!(optimizer.warm_up)),
+            ("gamma", json!(optimizer.gamma().to_string())),
+            ("warm-up", json!(optimizer.warm_up.unwrap_or(0))),
             ("clip-norm", json!(optimizer.clip_norm.to_string())),
             ("epochs", epochs),
             ("batch-size", json!(self.batch_size)),
-            ("seq-len", json!(self.seq_len)),
+            ("seq-len", json!(self.seq_len())),
             ("seed", json!(self.seed)),
             ("validate", validate),
             ("early-stop", json!(self.early_stop)),
-            ("checkpoint-every", json!(self.checkpoint_every)),
         ];
-        // Checkpoints of earlier versions know no such option.
-        let recompute = self.recompute.then_some(("recompute", json!(true)));
-        entries.into_iter().chain(recompute).map(|(name, value)| (name.to_owned(), value)).collect()
+        // Checkpoints of earlier versions know no such options.
+        let number = |name, value: f32| (value > 0.0).then(|| (name, json!(value.to_string())));
+        let later = [
+            self.recompute.then_some(("recompute", json!(true))),
+            optimizer.nesterov.then_some(("nesterov", json!(true))),
+            number("clip-value", optimizer.clip_value),
+            number("label-smoothing", optimizer.label_smoothing),
+        ];
+        entries
+            .into_iter()
+            .chain(later.into_iter().flatten())
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     }
 }

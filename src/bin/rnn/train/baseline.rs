@@ -19,17 +19,13 @@ pub(super) struct Baseline {
     pub(super) mae: Vec<f64>,
 }
 
-/// Measures the baselines over the rows of `held` that count; `same` tells whether the columns that
-/// are read are those that are predicted.
-pub(super) fn measure(train: &Samples, held: &Held, same: bool) -> Vec<Baseline> {
+/// Measures the baselines over the rows of `held` that count.
+pub(super) fn measure(train: &Samples, held: &Held) -> Vec<Baseline> {
     let (Samples::Series(train), Samples::Series(series)) = (train, &held.samples) else {
         return Vec::new();
     };
-    let mut list = Vec::new();
-    if same {
-        let persistence = |row: usize| rows_of(series, false, row - 1).to_vec();
-        list.push(errors("last row again".to_owned(), series, held.from.max(1), persistence));
-    }
+    let persistence = |row: usize| rows_of(series, true, row - 1);
+    let mut list = vec![errors("last row again".to_owned(), series, held.from.max(1), persistence)];
     if let Some(model) = Autoregression::fit(train) {
         let from = held.from.max(model.order);
         let mut name = format!("linear autoregression on {} rows", model.order);
@@ -187,7 +183,7 @@ mod tests {
         let weights = &model.weights[0];
         assert!((weights[1] - 1.2).abs() < 0.15 && (weights[2] + 0.7).abs() < 0.2, "{weights:?}");
         let held = Held { samples: Samples::Series(series.clone()), from: 100 };
-        let list = measure(&Samples::Series(series), &held, true);
+        let list = measure(&Samples::Series(series), &held);
         assert_eq!(list.len(), 2);
         // The noise alone has a deviation of 0.1/√12.
         assert!((list[1].rmse[0] - 0.0289).abs() < 0.003, "{list:?}");

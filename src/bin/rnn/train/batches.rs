@@ -60,7 +60,7 @@ impl<'a> Batches<'a> {
     /// Prepares the batches of `samples`.
     ///
     /// # Errors
-    /// `Shape` for fewer rows or characters than a batch needs.
+    /// `Shape` for fewer rows or characters than a batch needs, and for sequences without a time step.
     pub(super) fn new(samples: &'a Samples, form: Form) -> Result<Self> {
         if let Samples::Stream(tokens) = samples
             && tokens.len() <= form.batch_size
@@ -71,7 +71,15 @@ impl<'a> Batches<'a> {
                 form.batch_size
             )));
         }
-        Ok(Self { samples, form })
+        let batches = Self { samples, form };
+        if let Samples::Examples(list) = samples
+            && list.iter().all(|example| batches.length(example) == 0)
+        {
+            return Err(shape_error(
+                "--data: expected at least 1 time step to learn from, got sequences of none",
+            ));
+        }
+        Ok(batches)
     }
 
     /// Tells whether the states go on from batch to batch.

@@ -4,7 +4,10 @@
 //! device has left the parameters alone. The steps since the last state that was kept are taken again,
 //! with the same bits, one look a step.
 
-use wgpu_rnn::{Checkpoint, Engine, Error, ErrorKind, Model, Result, TrainerOptions};
+use wgpu_rnn::{
+    Activation, Batch, Checkpoint, Engine, Error, ErrorKind, Head, Model, Result, States, Tensor,
+    TrainerOptions,
+};
 
 use super::batches::{Batches, Pick};
 
@@ -52,6 +55,9 @@ impl Replay<'_> {
                 Some(states) => batch.with_initial(states.clone()),
                 None => batch,
             };
+            if let Some((what, got)) = self.forward_fault(&before.model, &batch)? {
+                return Ok(self.fault(&what, &got, *step));
+            }
             let mut again = self.engine.resume(&before, self.options.clone())?;
             let gradients = again.gradients(&batch, &targets)?;
             let loss = progress.loss;
@@ -73,12 +79,51 @@ impl Replay<'_> {
         Ok(self.fault("losses", "another that did not come again", last))
     }
 
+    /// Runs the first layer, the first two and so on, and finds the first whose output is not finite: what it is, and
+    /// the number with its place. `None` where all are finite without dropout.
+    fn forward_fault(&self, model: &Model, batch: &Batch) -> Result<Option<(String, String)>> {
+        let parts = (1..=model.layers().len()).map(|count| (count, None));
+        for (count, head) in parts.chain([(model.layers().len(), model.head().cloned())]) {
+            let what = match head {
+                Some(_) => "outputs of the output layer".to_owned(),
+                None => format!("outputs of layer {}", count - 1),
+            };
+            // Its logits: softmax of one infinity is NaN everywhere.
+            let head = head.map(|head| Head { activation: Activation::None, ..head });
+            let part = Model::new(model.input().clone(), model.layers()[..count].to_vec(), head)?;
+            let batch = match batch.initial() {
+                Some(states) => batch.clone().with_initial(States {
+                    h: states.h[..count].to_vec(),
+                    c: states.c[..count].to_vec(),
+                }),
+                None => batch.clone(),
+            };
+            let run = self.engine.load(&part)?.run_blocking(&batch)?;
+            if let Some(got) = first_of(&run.output, &batch) {
+                return Ok(Some((what, got)));
+            }
+        }
+        Ok(None)
+    }
+
     fn fault(&self, values: &str, got: &str, step: u64) -> Error {
         let hint = self.hint;
         let message =
             format!("training: expected finite {values}, got {got} in step {step} ({hint})");
         Error::new(ErrorKind::Weights, message)
     }
+}
+
+/// Names the first number of outputs `[B, T, O]` or `[B, O]` that is not finite, by time step and then by row.
+fn first_of(output: &Tensor, batch: &Batch) -> Option<String> {
+    let has_steps = output.shape().len() == 3;
+    let steps = if has_steps { batch.steps() } else { 1 };
+    let places = (0..steps).flat_map(|t| (0..batch.batch_size()).map(move |b| (b, t)));
+    places.into_iter().find_map(|(b, t)| {
+        let value = output.row(b * steps + t).iter().find(|value| !value.is_finite())?;
+        let at = if has_steps { format!(", time step {t}") } else { String::new() };
+        Some(format!("{value} in sequence {b}{at}"))
+    })
 }
 
 /// Names the first tensor with a number that is not finite, and that number; backpropagation comes to

@@ -95,6 +95,12 @@ impl Fit<'_> {
             self.epoch()?;
             stops = self.is_over();
         }
+        if stops && self.place.epoch < self.course.epochs {
+            self.reporter.note(&format!(
+                "stopped early: no lower validation loss since epoch {}, whose weights are written",
+                self.place.best_epoch
+            ));
+        }
         let last = self.network()?;
         Ok(match (&self.best, self.course.patience) {
             (Some(best), Some(_)) => best.clone(),
@@ -184,10 +190,8 @@ impl Fit<'_> {
         let task = self.course.task;
         let rate = self.rate();
         let epoch = self.place.epoch + 1;
-        let accuracy = self.place.points.last().and_then(|point| point.accuracy);
-        let accuracy = accuracy.filter(|_| matches!(task, Task::Classify | Task::Tag));
-        let accuracy =
-            accuracy.map_or_else(String::new, |a| format!(", accuracy {:.1} %", 100.0 * a));
+        let found = progress.accuracy.map(f64::from).filter(|_| measure::shows_accuracy(task));
+        let accuracy = found.map_or_else(String::new, |a| format!(", accuracy {:.1} %", 100.0 * a));
         self.reporter.doing(&format!(
             "epoch {epoch} of {}, loss {}{accuracy}, {rate:.0} time steps/s",
             self.course.epochs,
@@ -198,8 +202,9 @@ impl Fit<'_> {
             "epoch": epoch,
             "step": self.place.step,
             "loss": number(mean),
+            "accuracy": progress.accuracy,
             "gradient_norm": number(f64::from(progress.gradient_norm)),
-            "lr": number(f64::from(self.learning_rate())),
+            "lr": number(f64::from(self.since.last().map_or(0.0, |(_, rate, _)| *rate))),
             "time_steps_per_second": number(rate.round()),
         }))?;
         Ok(())
@@ -212,14 +217,18 @@ impl Fit<'_> {
         steps / self.pace.0.elapsed().as_secs_f64().max(1e-9)
     }
 
-    /// Says what may help where numbers are no longer finite.
+    /// Says what may help where numbers are no longer finite, and what is left.
     fn advice(&self) -> String {
         let is_there = |folder: &&PathBuf| checkpoint::is_in(folder);
         let kept = match self.course.folder.as_ref().filter(is_there) {
             Some(folder) => format!("; the last checkpoint stays in {}", folder.display()),
             None => String::new(),
         };
-        format!("a lower --lr or --clip-norm may help{kept}")
+        let clip = match self.options.clip_norm {
+            Some(_) => "a lower --lr or --clip-norm may help",
+            None => "a lower --lr, or a --clip-norm, may help",
+        };
+        format!("{clip}{kept}")
     }
 
     /// Measures, keeps what is best, writes log and checkpoint.
@@ -261,8 +270,8 @@ impl Fit<'_> {
         );
         if let Some(measured) = measured {
             line += &format!(", validation {}", measure::describe(task, measured.loss));
-            let shown = matches!(task, Task::Classify | Task::Tag);
-            if let Some(accuracy) = measured.accuracy.filter(|_| shown) {
+            let shown = |_: &f64| measure::shows_accuracy(task);
+            if let Some(accuracy) = measured.accuracy.filter(shown) {
                 line += &format!(", accuracy {:.2} %", 100.0 * accuracy);
             }
         }

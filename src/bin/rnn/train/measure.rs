@@ -7,7 +7,7 @@ use std::ops::Range;
 use wgpu_rnn::train::Targets;
 use wgpu_rnn::{Activation, Batch, Engine, Model, Result, Tensor};
 
-use super::args::Task;
+use super::args::{IGNORED, Task};
 use super::batches::{Batches, Form, Pair};
 use super::data::Held;
 use crate::failure::shape_error;
@@ -55,9 +55,15 @@ impl Probe {
         // Row t of the targets is row t + 1 of the series.
         let from = held.from.saturating_sub(1);
         let probe = Self { pairs, carries, from, per_sequence: form.per_sequence };
-        let all =
-            |batch: &Batch| (0..batch.batch_size()).all(|row| probe.rows(batch, row).is_empty());
-        if probe.pairs.iter().all(|(batch, _)| all(batch)) {
+        let counts = |targets: &Targets, at: usize| match targets {
+            Targets::Classes(classes) => classes.data()[at] != IGNORED,
+            _ => true,
+        };
+        let any = |(batch, targets): &Pair| {
+            let rows = (0..batch.batch_size()).flat_map(|row| probe.rows(batch, row));
+            rows.into_iter().any(|at| counts(targets, at))
+        };
+        if !probe.pairs.iter().any(any) {
             return Err(shape_error("--validate: expected at least 1 target to measure on, got 0"));
         }
         Ok(probe)
@@ -109,12 +115,13 @@ fn scores(model: &Model) -> Result<Model> {
 
 impl Sums {
     fn add(&mut self, output: &[f32], targets: &Targets, at: usize) {
-        self.rows += 1.0;
         match targets {
+            Targets::Classes(classes) if classes.data()[at] == IGNORED => return,
             Targets::Classes(classes) => self.add_class(output, classes.data()[at]),
             Targets::Values(values) => self.add_values(output, values, at),
             Targets::Labels(_) => {}
         }
+        self.rows += 1.0;
     }
 
     fn add_class(&mut self, scores: &[f32], class: i64) {
@@ -152,6 +159,11 @@ impl Sums {
             mae: self.absolutes.iter().map(|sum| sum / rows).collect(),
         }
     }
+}
+
+/// Tells whether people read the accuracy of a task, and not the perplexity.
+pub(super) const fn shows_accuracy(task: Task) -> bool {
+    matches!(task, Task::Classify | Task::Tag)
 }
 
 /// Writes a loss with what people read beside it: perplexity, root of the squared error.

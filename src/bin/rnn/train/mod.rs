@@ -23,7 +23,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
-use wgpu_rnn::{Engine, Model, Strategy};
+use wgpu_rnn::{Engine, Model, Strategy, Trainer};
 
 use self::args::Task;
 use self::batches::{Batches, Form};
@@ -37,7 +37,7 @@ use crate::describe;
 use crate::failure::{Failure, Result};
 use crate::plot;
 use crate::report::{Reporter, count};
-use crate::table::{Align, Table};
+use crate::table::{Align, Table, bytes};
 
 /// Runs the subcommand.
 ///
@@ -83,18 +83,28 @@ fn learn(
     (saved, settings): (Option<Saved>, Map<String, Value>),
     mut reporter: Reporter,
 ) -> Result<()> {
+    if let Some(folder) =
+        args.folder().filter(|folder| saved.is_none() && checkpoint::is_in(folder))
+    {
+        reporter.warn(&format!(
+            "--checkpoint: the one in {} is replaced at the end of the first epoch; --resume {0} goes on with it",
+            folder.display()
+        ));
+    }
     let folder = args.folder().map(checkpoint::prepare).transpose()?;
     let engine = args.device.open(Strategy::Auto, &reporter)?;
     introduce(args, data, start, &reporter);
     let form = form(args, data, start);
     let batches = Batches::new(&data.train, form)?;
-    let course = course(args, data, settings, &batches, &engine, folder)?;
+    let done = saved.as_ref().map(|saved| saved.place.epoch);
+    let course = course(args, data, (settings, done), &batches, &engine, folder)?;
     let log = Log::open(args.log.as_deref(), saved.is_some())?;
     let options = args.trainer(data.task, batches.carries())?;
     let mut trainer = match &saved {
         Some(saved) => engine.resume(&saved.training, options.clone())?,
         None => engine.trainer(start, options.clone())?,
     };
+    note_memory(&trainer, &batches, &reporter)?;
     if saved.as_ref().is_some_and(|saved| saved.place.batch == 0) {
         // An epoch starts from zero.
         trainer.reset_states();
@@ -145,7 +155,16 @@ fn finish(args: &TrainArgs, data: &Dataset, fit: &mut Fit<'_>) -> Result<()> {
         let picture = curve::draw(&fit.place.points, data.task, &title, &line);
         plot::save(&picture, Draft::create(path)?)?;
     }
-    data.scaling.fold(&model)?.save(&args.output)?;
+    let folded = data.scaling.fold(&model)?;
+    // What the file gives for raw numbers, which f32 may round away.
+    let written = match (&data.held, data.scaling.output.is_some()) {
+        (Some(held), true) => {
+            let probe = Probe::new(&data.scaling.raw(held), form(args, data, fit.start))?;
+            Some(probe.measure(fit.engine, &folded)?)
+        }
+        _ => None,
+    };
+    folded.save(&args.output)?;
     let mut end = json!({
         "event": "end",
         "step": fit.place.step,
@@ -155,7 +174,9 @@ fn finish(args: &TrainArgs, data: &Dataset, fit: &mut Fit<'_>) -> Result<()> {
     if let Some(measured) = &measured {
         end["validation"] = number(measured.loss);
         end["accuracy"] = json!(measured.accuracy);
-        report(data, measured, &mut end, fit.reporter);
+    }
+    if let (Some(measured), Some(written)) = (&measured, &written) {
+        report(data, (measured, written), &mut end, fit.reporter);
     }
     fit.log.line(&end)?;
     let steps = count(fit.place.step - begun, "step");
@@ -164,14 +185,32 @@ fn finish(args: &TrainArgs, data: &Dataset, fit: &mut Fit<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Prints how numbers that were held out are predicted, beside simpler ways.
-fn report(data: &Dataset, measured: &Measured, end: &mut Value, reporter: &Reporter) {
+/// Prints how numbers that were held out are predicted by the network that is `written`, beside simpler ways;
+/// `measured` is the network for normalised numbers.
+fn report(
+    data: &Dataset,
+    (measured, written): (&Measured, &Measured),
+    end: &mut Value,
+    reporter: &Reporter,
+) {
     let Some(scale) = &data.scaling.output else { return };
-    let mut rows = vec![("this network".to_owned(), measured.rmse.clone(), measured.mae.clone())];
+    let raw = |normalised: Vec<f64>| -> Vec<f64> {
+        normalised.iter().enumerate().map(|(place, v)| v * scale.deviation(place)).collect()
+    };
+    let mut rows = vec![("this network".to_owned(), written.rmse.clone(), written.mae.clone())];
     if let (Task::Forecast, Some(held)) = (data.task, &data.held) {
-        let same = data.columns == data.names;
-        let list = baseline::measure(&data.train, held, same).into_iter();
-        rows.extend(list.map(|baseline| (baseline.name, baseline.rmse, baseline.mae)));
+        let list = baseline::measure(&data.train, held).into_iter();
+        rows.extend(list.map(|one| (one.name, raw(one.rmse), raw(one.mae))));
+    }
+    let pairs = || raw(measured.rmse.clone()).into_iter().zip(&written.rmse).zip(&data.names);
+    // A tenth more comes from nowhere but rounding.
+    if let Some(((before, after), name)) =
+        pairs().find(|((before, after), _)| **after > 1.1 * before)
+    {
+        reporter.warn(&format!(
+            "{name}: the network errs by {before:.4} on normalised numbers and by {after:.4} on raw ones, which \
+             f32 rounds: take a constant off them, or divide them, before training"
+        ));
     }
     let mut table = Table::new([
         ("held out", Align::Left),
@@ -183,9 +222,8 @@ fn report(data: &Dataset, measured: &Measured, end: &mut Value, reporter: &Repor
     for (name, rmse, mae) in rows {
         for (place, (rmse, mae)) in rmse.iter().zip(&mae).enumerate() {
             let output = data.names.get(place).cloned().unwrap_or_else(|| format!("y{place}"));
-            let (rmse, mae) = (rmse * scale.deviation(place), mae * scale.deviation(place));
             list.push(json!({
-                "by": name, "output": output, "rmse": number(rmse), "mae": number(mae),
+                "by": name, "output": output, "rmse": number(*rmse), "mae": number(*mae),
             }));
             table.row([name.clone(), output, format!("{rmse:.4}"), format!("{mae:.4}")]);
         }
@@ -201,10 +239,36 @@ fn introduce(args: &TrainArgs, data: &Dataset, start: &Model, reporter: &Reporte
     reporter.note(&format!("network: {}", describe::model_line(start)));
 }
 
+/// Says what a step takes on the device, and what --recompute has to do with it.
+fn note_memory(trainer: &Trainer, batches: &Batches<'_>, reporter: &Reporter) -> Result<()> {
+    let order = batches.order(0);
+    let Some(pick) = order.first() else { return Ok(()) };
+    let (batch, _) = batches.make(pick)?;
+    let (rows, steps) = (batch.batch_size(), batch.steps());
+    let memory = trainer.memory(rows, steps.max(1))?;
+    let mut line = format!(
+        "memory: {} for a step of {rows} × {steps} and {} for parameters, gradients and moments",
+        bytes(memory.step),
+        bytes(memory.parameters)
+    );
+    if memory.kept > 0 {
+        let kept = bytes(memory.kept);
+        line += &format!(
+            "; {kept} keep what W_hh gave at each time step, which --recompute computes again"
+        );
+    }
+    if memory.again > 0 {
+        let again = bytes(memory.again);
+        line += &format!("; {again} take what W_hh gave at each time step, computed again");
+    }
+    reporter.note(&line);
+    Ok(())
+}
+
 fn form(args: &TrainArgs, data: &Dataset, start: &Model) -> Form {
     Form {
         batch_size: args.batch_size,
-        seq_len: args.seq_len,
+        seq_len: args.seq_len(),
         features: data.features,
         vocab: data.vocab,
         outputs: start.output_size(),
@@ -216,13 +280,18 @@ fn form(args: &TrainArgs, data: &Dataset, start: &Model) -> Form {
 fn course(
     args: &TrainArgs,
     data: &Dataset,
-    settings: Map<String, Value>,
+    (settings, done): (Map<String, Value>, Option<u64>),
     batches: &Batches<'_>,
     engine: &Engine,
     folder: Option<std::path::PathBuf>,
 ) -> Result<Course> {
     let whole = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let epochs = whole(args.epochs);
+    if let Some(done) = done.filter(|done| *done > epochs) {
+        return Err(Failure::usage(format!(
+            "--epochs: expected at least the {done} that the checkpoint has behind it, got {epochs}"
+        )));
+    }
     let total = epochs.saturating_mul(whole(batches.per_epoch()));
     Ok(Course {
         task: data.task,
@@ -247,7 +316,10 @@ fn check_alike(
     data: &Dataset,
     folder: &Path,
 ) -> Result<()> {
-    for (name, value) in settings {
+    let absent = |name: &&String| !settings.contains_key(*name) && *name != "checkpoint-every";
+    let names = settings.keys().chain(saved.settings.keys().filter(absent));
+    for name in names {
+        let value = settings.get(name).unwrap_or(&Value::Null);
         let known = saved.settings.get(name).unwrap_or(&Value::Null);
         if known != value {
             let text = |value: &Value| match value {

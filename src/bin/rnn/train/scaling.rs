@@ -7,6 +7,9 @@
 
 use wgpu_rnn::{Activation, Error, ErrorKind, Head, Layer, Model, Result};
 
+use super::data::{Example, Held, Samples, Series, Target};
+use crate::data::Values;
+
 /// Mean and standard deviation of every feature.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Affine {
@@ -78,6 +81,35 @@ impl Scaling {
         self.output.as_ref().map_or_else(|| values.to_vec(), |affine| affine.apply(values))
     }
 
+    /// Returns what was held out in raw numbers again, as f32 rounds them.
+    pub(super) fn raw(&self, held: &Held) -> Held {
+        let back = |affine: &Option<Affine>, values: &[f32]| {
+            affine.as_ref().map_or_else(|| values.to_vec(), |affine| affine.inverse().apply(values))
+        };
+        let (inputs, outputs) =
+            (|v: &[f32]| back(&self.input, v), |v: &[f32]| back(&self.output, v));
+        let example = |example: &Example| Example {
+            input: match &example.input {
+                Values::Dense(values) => Values::Dense(inputs(values)),
+                tokens @ Values::Tokens(_) => tokens.clone(),
+            },
+            target: match &example.target {
+                Target::Values(values) => Target::Values(outputs(values)),
+                classes @ Target::Classes(_) => classes.clone(),
+            },
+        };
+        let samples = match &held.samples {
+            Samples::Series(series) => Samples::Series(Series {
+                inputs: inputs(&series.inputs),
+                targets: outputs(&series.targets),
+                rows: series.rows,
+            }),
+            Samples::Examples(list) => Samples::Examples(list.iter().map(example).collect()),
+            stream @ Samples::Stream(_) => stream.clone(),
+        };
+        Held { samples, from: held.from }
+    }
+
     /// Makes a network that takes and gives normalised numbers take and give raw ones.
     ///
     /// # Errors
@@ -138,7 +170,13 @@ fn fold_layer(layer: &Layer, affine: &Affine) -> Result<Layer> {
 
 fn fold_head(head: &mut Head, affine: &Affine) -> Result<()> {
     if head.activation != Activation::None {
-        return Err(missing("an output layer without a function"));
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "normalisation: expected an output layer without a function to fold it into, got {}",
+                head.activation.name()
+            ),
+        ));
     }
     let bias = head.bias.as_mut().ok_or_else(|| missing("a bias in the output layer"))?;
     let width = head.weight.shape()[1];

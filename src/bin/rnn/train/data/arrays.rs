@@ -8,7 +8,7 @@ use crate::data::Values;
 use crate::data::array::Array;
 use crate::data::read::npz::Archive;
 use crate::failure::{Failure, Result, io_error, shape_error};
-use crate::train::args::{Task, TrainArgs, Validate};
+use crate::train::args::{IGNORED, Task, TrainArgs, Validate};
 use crate::train::scaling::{Affine, Scaling};
 
 /// What a file holds.
@@ -31,10 +31,10 @@ struct Arrays {
 /// Naming file and array.
 pub(super) fn load(args: &TrainArgs) -> Result<Dataset> {
     no_columns(args)?;
-    let first = read(&args.data)?;
+    let first = read(&args.data, args.task)?;
     let task = choose_task(args, &first.tasks, "these arrays")?;
     let second = match &args.validate {
-        Some(Validate::File(path)) => Some(read_alike(path, &first)?),
+        Some(Validate::File(path)) => Some(read_alike(path, args.task, &first)?),
         _ => None,
     };
     let top = |of: fn(&Arrays) -> Option<i64>| of(&first).max(second.as_ref().and_then(of));
@@ -74,8 +74,8 @@ pub(super) fn load(args: &TrainArgs) -> Result<Dataset> {
 }
 
 /// Reads a second file, of the same kind as the first.
-fn read_alike(path: &Path, first: &Arrays) -> Result<Arrays> {
-    let second = read(path)?;
+fn read_alike(path: &Path, task: Option<Task>, first: &Arrays) -> Result<Arrays> {
+    let second = read(path, task)?;
     let kind = |arrays: &Arrays| {
         let tokens = arrays.top_token.is_some();
         (arrays.tasks.clone(), arrays.features, tokens, arrays.width, arrays.per_sequence)
@@ -121,16 +121,20 @@ fn normalise(dataset: &mut Dataset) {
     }
 }
 
-fn read(path: &Path) -> Result<Arrays> {
+/// Reads a file; `task` is the one that was asked for.
+fn read(path: &Path, task: Option<Task>) -> Result<Arrays> {
     let in_file = |e: Failure| match e {
         Failure::Failed(error) => Failure::Failed(error.in_context(path.display())),
         other => other,
     };
     let file = File::open(path).map_err(|e| io_error(path.display(), "read", e))?;
-    Archive::open(file).map_err(Failure::from).and_then(parse).map_err(in_file)
+    Archive::open(file)
+        .map_err(Failure::from)
+        .and_then(|archive| parse(archive, task))
+        .map_err(in_file)
 }
 
-fn parse(mut archive: Archive) -> Result<Arrays> {
+fn parse(mut archive: Archive, task: Option<Task>) -> Result<Arrays> {
     let input = archive.input()?;
     let target = archive.array("target")?;
     let (count, steps) = match input.shape() {
@@ -152,7 +156,10 @@ fn parse(mut archive: Archive) -> Result<Arrays> {
         width: 0,
         top_class: None,
         per_sequence: false,
-        tasks: vec![Task::LanguageModel],
+        tasks: vec![match task {
+            Some(Task::Regress) if target.is_some() => Task::Regress,
+            _ => Task::LanguageModel,
+        }],
     };
     let sequences = inputs.cut(steps, &lengths);
     let targets = match &target {
@@ -259,7 +266,8 @@ fn targets(
     arrays: &mut Arrays,
 ) -> Result<Vec<Target>> {
     let shape = array.shape();
-    let is_float = array.is_float();
+    // Whole numbers may be numbers too.
+    let is_float = array.is_float() || arrays.tasks == [Task::Regress];
     arrays.per_sequence = if is_float { shape.len() < 3 } else { shape.len() == 1 };
     let fits = match (is_float, shape) {
         (true, [n] | [n, _]) | (false, [n]) => *n == count,
@@ -290,10 +298,14 @@ fn targets(
     arrays.tasks = vec![if arrays.per_sequence { Task::Classify } else { Task::Tag }];
     let ids = array.to_whole();
     let class = |at: usize| {
-        let id = i64::try_from(ids[at]).ok().filter(|id| (0..1 << 24).contains(id));
+        let fits = |id: &i64| *id == IGNORED || (0..1 << 24).contains(id);
+        let id = i64::try_from(ids[at]).ok().filter(fits);
         id.ok_or_else(|| {
             let got = ids[at];
-            shape_error(format!("target: expected classes from 0, got {got} at place {at}"))
+            shape_error(format!(
+                "target: expected classes from 0, or {IGNORED} for what does not count, got {got} at \
+                 place {at}"
+            ))
         })
     };
     // What stands beyond a sequence's length is not read.
@@ -301,7 +313,11 @@ fn targets(
         (first..first + len).map(class).collect::<wgpu_rnn::Result<Vec<i64>>>()
     };
     let lists = (0..count).map(|n| cut(rows(n))).collect::<wgpu_rnn::Result<Vec<_>>>()?;
-    arrays.top_class = lists.iter().flatten().copied().max();
+    arrays.top_class = lists.iter().flatten().copied().max().filter(|top| *top != IGNORED);
+    if arrays.top_class.is_none() && lists.iter().any(|list| !list.is_empty()) {
+        let message = format!("target: expected a class that counts, got {IGNORED} everywhere");
+        return Err(shape_error(message).into());
+    }
     Ok(lists.into_iter().map(Target::Classes).collect())
 }
 
