@@ -9,8 +9,14 @@ use wgpu_rnn::{
     LayerSpec, Layout, Model, Tensor, TrainerOptions,
 };
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let device = std::env::args().nth(1).map_or(DeviceChoice::Gpu, DeviceChoice::Name);
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+fn main() -> Result<()> {
+    learn(std::env::args().nth(1).map_or(DeviceChoice::Gpu, DeviceChoice::Name)).map(drop)
+}
+
+/// Returns the mean loss of the last hundred steps.
+fn learn(device: DeviceChoice) -> Result<f32> {
     let engine =
         pollster::block_on(Engine::with_options(&EngineOptions { device, ..Default::default() }))?;
     let model = Model::builder(InputSpec::Dense { size: 1 })
@@ -20,6 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = TrainerOptions { learning_rate: 1e-2, ..TrainerOptions::default() };
     let mut trainer = engine.trainer(&model, options)?;
     let mut noise = 1u32;
+    let mut loss = f32::NAN;
     for step in 1..=600 {
         let values: Vec<f32> = (0..64 * 10)
             .map(|_| {
@@ -32,9 +39,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let batch = Batch::dense(values, 64, 10, 1, Layout::BatchFirst)?;
         trainer.step(&batch, &Targets::Classes(Tensor::new([64], classes)?))?;
         if step % 100 == 0 {
-            println!("step {step}: mean loss {:.3}", trainer.progress()?.mean_loss);
+            loss = trainer.progress()?.mean_loss;
+            println!("step {step}: mean loss {loss:.3}");
         }
     }
     trainer.model()?.save(std::env::temp_dir().join("halves.safetensors"))?;
-    Ok(())
+    Ok(loss)
+}
+
+#[test]
+fn the_loop_learns() {
+    let reports = pollster::block_on(Engine::adapters());
+    let Some(report) = reports.into_iter().find(|report| report.unusable.is_none()) else {
+        assert!(std::env::var("REQUIRE_GPU").as_deref() != Ok("1"), "no adapter");
+        return println!("skipped (no adapter)");
+    };
+    let loss = learn(DeviceChoice::Index(report.index)).expect("learns");
+    assert!(loss < 0.35, "{loss}, after ln 2 = 0.693 to begin with");
 }

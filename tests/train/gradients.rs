@@ -141,7 +141,7 @@ fn a_loss_of_the_callers_own_is_learnt() {
             };
             let targets = Targets::Values(Tensor::from_fn(wanted.shape().to_vec(), slope));
             let own_case = Case { loss: Loss::OutputGradient, targets, ..case.clone() };
-            check(name, &engine, &own_case);
+            check(name, engine, &own_case);
             let got = own.gradients(&case.batch, &own_case.targets).expect("runs");
             let want = reference::gradients(&case.model, &case.batch, &case.targets, &case.loss);
             let want = want.expect("runs");

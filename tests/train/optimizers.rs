@@ -133,6 +133,18 @@ fn with_values(model: &Model, values: &[(String, Vec<f32>)]) -> Model {
     Model::new(model.input().clone(), layers.collect(), head).expect("fits")
 }
 
+/// Two batches of several lengths.
+fn batches() -> Vec<(Batch, Targets)> {
+    [(4, 5), (3, 7)]
+        .into_iter()
+        .map(|(rows, steps)| {
+            let batch = dense(rows, steps, 4, Layout::BatchFirst);
+            let batch = batch.with_lengths(lengths(rows, steps)).expect("valid");
+            (batch, classes(&[rows, steps], 3))
+        })
+        .collect()
+}
+
 #[test]
 fn optimizers_follow_their_formulas_over_steps() {
     let betas = [0.9, 0.99];
@@ -150,24 +162,15 @@ fn optimizers_follow_their_formulas_over_steps() {
         .head(HeadSpec { steps: HeadSteps::Every, ..HeadSpec::new(3) })
         .build(Init::PyTorch, 5)
         .expect("valid");
-    let batches: Vec<(Batch, Targets)> = [(4, 5), (3, 7)]
-        .into_iter()
-        .map(|(rows, steps)| {
-            let batch = dense(rows, steps, 4, Layout::BatchFirst);
-            let batch = batch.with_lengths(lengths(rows, steps)).expect("valid");
-            (batch, classes(&[rows, steps], 3))
-        })
-        .collect();
+    let batches = batches();
+    let groups = WeightDecay { input: 0.1, recurrent: 0.3, biases: 0.2, ..0.05.into() };
+    let decays = [0.05.into(), WeightDecay::default(), groups];
     for (name, engine) in support::quick_gpus() {
         for (index, optimizer) in optimizers.into_iter().enumerate() {
             let options = TrainerOptions {
                 optimizer,
                 learning_rate: 0.02,
-                weight_decay: match index % 3 {
-                    0 => 0.05.into(),
-                    1 => WeightDecay::default(),
-                    _ => WeightDecay { input: 0.1, recurrent: 0.3, biases: 0.2, ..0.05.into() },
-                },
+                weight_decay: decays[index % 3],
                 clip_norm: (index % 3 == 0).then_some(0.2),
                 clip_value: (index % 3 == 1).then_some(0.01),
                 ..TrainerOptions::default()
