@@ -45,6 +45,13 @@ CASES = {
         cell="lstm", B=5, T=9, I=4, H=7, D=True, O=5, lengths=[6, 9, 4, 7, 3], g="softmax",
         loss="ctc", blank=2, labels=[[0, 1, 1], [4, 3, 0, 0], [], [1, 4, 1, 3], [3]],
         description="bidirectional LSTM layer; CTC with repeated labels and an empty list"),
+    "rnn_tanh_l1": dict(
+        cell="rnn-tanh", B=4, T=7, I=5, H=6, L=3, O=3, lengths=[7, 2, 4, 6], state=True, g="none",
+        loss="l1", description="three tanh layers from given states; absolute error"),
+    "gru_bi_cross_entropy": dict(
+        cell="gru", B=5, T=6, I=4, H=5, L=2, D=True, O=4, lengths=[3, 6, 1, 5, 2], state=True,
+        g="softmax", loss="cross-entropy", label_smoothing=0.0, ignore_index=-100,
+        description="two bidirectional GRU layers from given states; cross-entropy with ignored steps"),
 }
 
 
@@ -94,7 +101,9 @@ def loss_of(c, z, valid, tensors):
     if c["loss"] == "binary-cross-entropy":
         return F.binary_cross_entropy_with_logits(z, y)
     v = torch.tanh(z) if c["g"] == "tanh" else z
-    return F.mse_loss(v, y) if c["loss"] == "mse" else F.huber_loss(v, y, delta=c["delta"])
+    if c["loss"] == "huber":
+        return F.huber_loss(v, y, delta=c["delta"])
+    return F.mse_loss(v, y) if c["loss"] == "mse" else F.l1_loss(v, y)
 
 
 def build(name, seed):

@@ -10,7 +10,7 @@ use wgpu_rnn::{
 };
 
 /// Fixtures that `tests/golden/gradients.py` writes.
-pub(crate) const FIXTURES: usize = 5;
+pub(crate) const FIXTURES: usize = 7;
 
 /// Rows of every batch: a full one, one without a step, one in between.
 pub(crate) const LENGTHS: [usize; 3] = [4, 0, 3];

@@ -192,6 +192,7 @@ fn loss(file: &SafeTensors<'_>, about: &serde_json::Value) -> Loss {
         }),
         "binary-cross-entropy" => Loss::BinaryCrossEntropy,
         "mse" => Loss::Mse,
+        "l1" => Loss::L1,
         "huber" => Loss::Huber { delta: number("delta") },
         "ctc" => {
             let blank = about["blank"].as_u64().expect("a class");

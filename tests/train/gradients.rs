@@ -184,7 +184,7 @@ fn computing_again_takes_less_memory() {
 #[test]
 fn gradients_match_pytorch() {
     let fixtures = support::golden::training_fixtures();
-    assert!(fixtures.len() >= 5, "{}", fixtures.len());
+    assert!(fixtures.len() >= 7, "{}", fixtures.len());
     for (name, engine) in support::quick_gpus() {
         for fixture in &fixtures {
             let name = format!("{name}: {}", fixture.name);
@@ -199,6 +199,17 @@ fn gradients_match_pytorch() {
                 let apart = difference(tensor.values, fixture.gradients[&tensor.name].data());
                 assert!(apart < TOLERANCE, "{name}: {} differs by {apart:.2e}", tensor.name);
                 compared += 1;
+            }
+            // All layers of h, and of c, in one array.
+            let c: Vec<_> = got.states.c.iter().flatten().collect();
+            for (what, layers) in [("h_0", got.states.h.iter().collect::<Vec<_>>()), ("c_0", c)] {
+                let values: Vec<f32> = layers.iter().flat_map(|t| t.data()).copied().collect();
+                let Some(want) = fixture.gradients.get(what) else {
+                    assert!(values.is_empty(), "{name}: {what} without a counterpart");
+                    continue;
+                };
+                let apart = difference(&values, want.data());
+                assert!(apart < TOLERANCE, "{name}: {what} differs by {apart:.2e}");
             }
             if let (Some(got), Some(want)) = (&got.input, fixture.gradients.get("input")) {
                 let apart = difference(got.data(), want.data());
