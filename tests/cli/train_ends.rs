@@ -221,6 +221,7 @@ fn data_that_do_not_fit_are_refused() {
     let folder = Folder::new();
     folder.write("x.txt", text(30));
     folder.write("x.csv", "year,a,b\n2000,1,2\n2001,3,4\n2002,5,6\n2003,1,2\n2004,0,1\n");
+    folder.write("dates.csv", "date,a\n2000-01-01,1\n2000-01-02,2\n2000-01-03,3\n");
     folder.write("nan.csv", "a\n1\n2\nNaN\n3\n4\n");
     folder.write("one.csv", "year,a,b\n2005,1,2\n");
     folder.write("one.txt", "t");
@@ -235,6 +236,7 @@ fn data_that_do_not_fit_are_refused() {
     let cases = [
         (2, "x.csv --target c", "--target: expected columns of x.csv: year, a, b; got c"),
         (2, "x.csv --embedding 3", "--embedding: expected data of tokens"),
+        (1, "dates.csv", "got \"2000-01-01\" (--columns chooses the columns that are read)"),
         (1, "nan.csv", "a: expected finite numbers to learn from, got NaN in row 3"),
         (1, "short.npz", "target: expected integers [4] or [4, 3]"),
         (

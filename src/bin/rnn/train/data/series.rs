@@ -98,6 +98,7 @@ fn read_both(args: &TrainArgs, path: &Path) -> Result<(Columns, Columns)> {
 fn read(path: &Path, asked: &[String], option: &str) -> Result<Columns> {
     let label = path.display().to_string();
     let file = || File::open(path).map_err(|e| io_error(&label, "read", e));
+    let is_chosen = !asked.is_empty();
     let asked = match asked {
         [] => counted_out(path)?,
         asked => asked.to_vec(),
@@ -107,7 +108,14 @@ fn read(path: &Path, asked: &[String], option: &str) -> Result<Columns> {
         Failure::Usage(message) => Failure::Usage(message.replace("--columns", option)),
         other => other,
     })?;
-    let Values::Dense(values) = steps.read(usize::MAX)? else {
+    let hinted = |e: wgpu_rnn::Error| match is_chosen {
+        true => e,
+        false => {
+            let hint = "--columns chooses the columns that are read";
+            wgpu_rnn::Error::new(e.kind(), format!("{e} ({hint})"))
+        }
+    };
+    let Values::Dense(values) = steps.read(usize::MAX).map_err(hinted)? else {
         return Err(shape_error(format!("{label}: expected numbers, got tokens")).into());
     };
     let names = steps.names().to_vec();
