@@ -66,10 +66,10 @@ pub mod train;
 pub use batch::{Batch, Layout, Output, RunOptions, Sampling, States, Top, ZeroLength, bucket};
 pub use cell::{Cell, CellFunction, CellOptions};
 pub use engine::{
-    AdapterReport, Checkpoint, Constants, ConstantsSource, CooperativeMatrix, Counters,
-    DeviceChoice, Engine, EngineInfo, EngineOptions, Generator, Gradients, GridPersistent,
-    LoadedModel, PipelineCache, Precision, Progress, Session, SessionOptions, StepMemory, Strategy,
-    Stream, StreamOptions, Trainer, TrainerOptions, Tuning,
+    AdapterReport, CalibrationEvent, Checkpoint, Constants, ConstantsSource, CooperativeMatrix,
+    Counters, DeviceChoice, Engine, EngineInfo, EngineOptions, Generator, Gradients,
+    GridPersistent, LoadedModel, PipelineCache, Precision, Progress, Session, SessionOptions,
+    StepMemory, Strategy, Stream, StreamOptions, Trainer, TrainerOptions, Tuning,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use formats::{LoadOptions, onnx};

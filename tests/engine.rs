@@ -138,8 +138,14 @@ fn explain_names_strategy_and_reason() {
     for (name, engine) in support::gpus().iter().filter(|(_, e)| e.info().is_software) {
         let text = engine.load(&lstm(4, 8)).expect("loads").explain(2, 100).expect("fits");
         // The choice with its time, then the others with theirs.
-        assert!(text.contains("resident: ") && text.contains("a step predicted; step "), "{text}");
-        assert!(text.contains("dispatches"), "{name}: {text}");
+        assert!(text.contains("resident: ") && text.contains("a step predicted; "), "{text}");
+        assert!(text.contains("dispatches") && text.contains("projection by gemm"), "{name}: {text}");
+        for strategy in Strategy::ALL.into_iter().filter(|s| *s != Strategy::Auto) {
+            assert!(text.contains(strategy.name()), "{name}: {}: {text}", strategy.name());
+        }
+        let asked = engine.with_strategy(Strategy::StepPerDispatch);
+        let text = asked.load(&lstm(4, 8)).expect("loads").explain(2, 100).expect("fits");
+        assert!(text.contains("step: asked for, ") && text.contains("; resident "), "{text}");
     }
     let text = Engine::cpu().load(&lstm(4, 8)).expect("loads").explain(2, 100).expect("fits");
     assert!(text.contains("CPU path"), "{text}");

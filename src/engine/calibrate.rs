@@ -4,7 +4,8 @@ use futures::channel::oneshot;
 
 use super::{Constants, ConstantsSource, Engine, Target};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, calibrate};
+use crate::gpu::Gpu;
+use crate::gpu::calibrate::{self, CalibrationEvent};
 
 impl Engine {
     /// Measures the device.
@@ -31,12 +32,13 @@ impl Engine {
         receiver.await.map_err(|e| failed(e.into()))?
     }
 
-    /// Measures the device on this thread; `progress` is told what comes next.
+    /// Measures the device on this thread; `tell` is told what comes next, and of figures that other work on the
+    /// machine spoilt.
     ///
     /// # Errors
     /// As [`Engine::calibrate`].
-    pub fn calibrate_blocking(&self, mut progress: impl FnMut(&'static str)) -> Result<Constants> {
-        calibrate::calibrate(self.measurable()?, &mut progress)
+    pub fn calibrate_blocking(&self, mut tell: impl FnMut(CalibrationEvent)) -> Result<Constants> {
+        calibrate::calibrate(self.measurable()?, &mut tell)
     }
 
     fn measurable(&self) -> Result<&Gpu> {

@@ -49,9 +49,13 @@ impl LoadedModel {
                 spec.hidden_size,
                 choice.reason
             );
+            let input = match choice.input_kernel {
+                "" => "input projection within the diagonals".to_owned(),
+                kernel => format!("input projection by {kernel}"),
+            };
             let _ = writeln!(
                 text,
-                "            workgroup {}x{}, {} rows an invocation",
+                "            workgroup {}x{}, {} rows an invocation; {input}",
                 choice.workgroup[0],
                 choice.workgroup[1],
                 choice.rows.rows()

@@ -17,6 +17,7 @@ mod stream;
 mod train;
 mod upload;
 
+pub use crate::gpu::calibrate::CalibrationEvent;
 pub use crate::gpu::{
     AdapterReport, CooperativeMatrix, DeviceChoice, EngineOptions, GridPersistent, PipelineCache,
 };

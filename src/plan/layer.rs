@@ -175,7 +175,24 @@ impl Builder<'_> {
         })
     }
 
+    /// Adds the input projection of steps of a layer, and names its kernel in the layer's choice.
     pub(super) fn project_input(
+        &mut self,
+        index: usize,
+        spec: &LayerSpec,
+        rows: Rows,
+        gates: usize,
+        steps: (u32, u32),
+        beside: Strategy,
+    ) -> Result<()> {
+        self.input_product(index, spec, rows, gates, steps, beside)?;
+        if let Some(call) = self.plan.calls.last() {
+            self.choices[index].input_kernel = call.variant.kernel.spec().name;
+        }
+        Ok(())
+    }
+
+    fn input_product(
         &mut self,
         index: usize,
         spec: &LayerSpec,

@@ -35,7 +35,7 @@ pub use floor::{Floor, Work};
 pub use grid::GridShape;
 pub use head::HeadChoice;
 pub use stationary::StationaryShape;
-pub use strategy::{LayerChoice, Strategy};
+pub use strategy::{LayerChoice, Rival, Strategy, WORTH_COMPILING};
 pub use texture::{TEXTURE_LINE, TexturePlan};
 pub use tile::TileShape;
 pub use train::{

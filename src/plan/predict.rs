@@ -65,6 +65,17 @@ pub(super) fn input_seconds(spec: &LayerSpec, batch: u32, caps: &DeviceCaps) -> 
     2.0 * rows * count(spec.input_size) * f64::from(batch) / caps.constants.flops
 }
 
+/// Returns the predicted seconds of an input projection whose kernel reads and computes as a step of `choice` does.
+pub(super) fn input_seconds_by(
+    spec: &LayerSpec,
+    ask: Ask,
+    caps: &DeviceCaps,
+    choice: &LayerChoice,
+) -> f64 {
+    let load = Load { wait: 0.0, ..load(spec, ask, caps, choice) };
+    seconds(&load, caps) * count(spec.input_size) / count(spec.state_size())
+}
+
 fn seconds(load: &Load, caps: &DeviceCaps) -> f64 {
     let groups = load.groups.min(f64::from(caps.workgroups_at_once.max(1)));
     let constants = &caps.constants;

@@ -132,8 +132,34 @@ pub struct LayerChoice {
     pub leaves_slow_out: bool,
     /// Seconds that a time step takes by the model of `plan/predict.rs`.
     pub step_seconds: f64,
+    /// The strategies that were not taken, those that take the layer first, the fastest of them ahead.
+    pub rivals: Vec<Rival>,
+    /// The kernel of the input projection; empty where a diagonal computes it.
+    pub input_kernel: &'static str,
     /// Why this strategy: its predicted time, that of the others, and what those that are out need.
     pub reason: String,
+}
+
+/// A strategy that was not taken for a layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rival {
+    /// Which.
+    pub strategy: Strategy,
+    /// Seconds that a time step would take, as predicted; or what the strategy needs.
+    pub step_seconds: std::result::Result<f64, String>,
+}
+
+impl std::fmt::Display for Rival {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = self.strategy.name();
+        match &self.step_seconds {
+            Ok(seconds) if Strategy::DRIVERS.contains(&self.strategy) => {
+                write!(f, "{name} {}", duration(*seconds))
+            }
+            Ok(seconds) => write!(f, "{name} {}, only where asked for", duration(*seconds)),
+            Err(needs) => write!(f, "{name} needs {needs}"),
+        }
+    }
 }
 
 impl LayerChoice {
@@ -155,6 +181,8 @@ impl LayerChoice {
             beside: None,
             leaves_slow_out: false,
             step_seconds: 0.0,
+            rivals: Vec::new(),
+            input_kernel: "",
             reason: String::new(),
         }
     }
@@ -173,9 +201,9 @@ impl LayerChoice {
 /// Threads below which a step is latency-bound on hardware: about one wave per core of a mid-size GPU.
 const FEW_THREADS: u64 = 16_384;
 
-/// Seconds of a run from which a software adapter compiles a driver that takes it up to three: batches mostly come more
-/// than once.
-pub(super) const WORTH_COMPILING: f64 = 1e-3;
+/// Seconds that a run must gain before a software adapter compiles kernels that take it up to three: batches and
+/// frames mostly come thousands of times.
+pub const WORTH_COMPILING: f64 = 0.5e-3;
 
 /// What the planner is asked to run layers with.
 #[derive(Clone, Copy, Debug)]
@@ -203,6 +231,11 @@ pub(super) fn choose_all(
         return wanted_wave(layers, &stacks, ask, caps);
     }
     let mut choices = choose_each(layers, ask, caps)?;
+    for (index, choice) in choices.iter_mut().enumerate() {
+        if !stacks.iter().any(|stack| stack.contains(&index)) {
+            wave::refuse(choice, wave::NEEDS.into());
+        }
+    }
     if ask.strategy == Strategy::Auto {
         for stack in stacks {
             wave::consider(&layers[stack.clone()], &mut choices[stack], ask, caps);
@@ -249,50 +282,83 @@ fn wanted_wave(
 /// # Errors
 /// `Unsupported` when the ask names a strategy that this layer or device refuses.
 pub(super) fn choose(spec: &LayerSpec, ask: Ask, caps: &DeviceCaps) -> Result<LayerChoice> {
-    let wanted = ask.strategy;
-    if wanted != Strategy::Auto {
-        return match shape(spec, ask, caps, wanted) {
-            Ok(choice) => {
-                Ok(LayerChoice { reason: format!("{}: asked for", wanted.name()), ..choice })
-            }
-            Err(refusal) => {
-                Err(Error::unsupported(format!("strategy {}: expected {refusal}", wanted.name())))
-            }
-        };
-    }
-    let mut candidates = Vec::new();
-    let mut refused = Vec::new();
-    let own = Strategy::DRIVERS.into_iter().filter(|s| *s != Strategy::Wavefront);
-    for strategy in own {
-        match shape(spec, ask, caps, strategy) {
-            Ok(choice) => candidates.push(choice),
-            Err(refusal) => refused.push(format!("{} needs {refusal}", strategy.name())),
+    let is_own = |strategy: &Strategy| !matches!(strategy, Strategy::Auto | Strategy::Wavefront);
+    let all = Strategy::ALL.into_iter().filter(is_own);
+    let mut shapes: Vec<_> = all.map(|s| (s, shape(spec, ask, caps, s))).collect();
+    let (wanted, leaves_slow_out) = match ask.strategy {
+        Strategy::Auto => pick(spec, ask, caps, &shapes),
+        asked => (asked, false),
+    };
+    let at = shapes.iter().position(|(strategy, _)| *strategy == wanted);
+    let (_, chosen) = shapes.swap_remove(at.unwrap_or(0));
+    let chosen = chosen.map_err(|refusal| {
+        Error::unsupported(format!("strategy {}: expected {refusal}", wanted.name()))
+    })?;
+    let mut rivals: Vec<Rival> = shapes
+        .into_iter()
+        .map(|(strategy, shape)| Rival { strategy, step_seconds: shape.map(|c| c.step_seconds) })
+        .collect();
+    let order = |rival: &Rival| rival.step_seconds.clone().unwrap_or(f64::INFINITY);
+    rivals.sort_by(|a, b| order(a).total_cmp(&order(b)));
+    let asked = if ask.strategy == Strategy::Auto { "" } else { "asked for, " };
+    let own =
+        format!("{}: {asked}{} a step predicted", wanted.name(), duration(chosen.step_seconds));
+    let slow = leaves_slow_out.then(|| {
+        let gain = duration(WORTH_COMPILING);
+        format!("drivers that compile for seconds must gain {gain} of a run")
+    });
+    let parts: Vec<String> =
+        std::iter::once(own).chain(rivals.iter().map(Rival::to_string)).chain(slow).collect();
+    Ok(LayerChoice { reason: parts.join("; "), rivals, leaves_slow_out, ..chosen })
+}
+
+/// A strategy with its sizes for a layer, or what it would need.
+type Shaped = (Strategy, std::result::Result<LayerChoice, String>);
+
+/// Picks the strategy with the least predicted time, and tells whether those that compile for seconds were left out.
+/// Step per dispatch takes every layer.
+fn pick(spec: &LayerSpec, ask: Ask, caps: &DeviceCaps, shapes: &[Shaped]) -> (Strategy, bool) {
+    let input = InputSeconds::of(spec, ask, caps);
+    // Of a step, its input projection included: on a software adapter the driver decides how that is computed.
+    let total = |choice: &LayerChoice| choice.step_seconds + input.beside(choice.strategy);
+    let least = |takes: fn(Strategy) -> bool| {
+        let takes = |s: &&Shaped| Strategy::DRIVERS.contains(&s.0) && takes(s.0);
+        let choices = shapes.iter().filter(takes).filter_map(|(_, shape)| shape.as_ref().ok());
+        choices.map(|c| (c.strategy, total(c))).min_by(|a, b| a.1.total_cmp(&b.1))
+    };
+    let best = least(|_| true).unwrap_or((Strategy::StepPerDispatch, 0.0));
+    let quick = least(Strategy::compiles_fast).unwrap_or(best);
+    let gain = f64::from(ask.steps) * (quick.1 - best.1);
+    let is_left_out = caps.is_software && gain < WORTH_COMPILING;
+    (if is_left_out { quick.0 } else { best.0 }, is_left_out)
+}
+
+/// Predicted seconds of a step's input projection on a software adapter, by the kernel that computes it; on hardware it
+/// is the same for all drivers, and left out.
+struct InputSeconds {
+    quick: f64,
+    tiled: f64,
+}
+
+impl InputSeconds {
+    fn of(spec: &LayerSpec, ask: Ask, caps: &DeviceCaps) -> Self {
+        if !caps.is_software {
+            return Self { quick: 0.0, tiled: 0.0 };
         }
+        // All steps are rows of one product.
+        let rows = Ask { batch: ask.batch.saturating_mul(ask.steps).min(1 << 16), ..ask };
+        let steps = f64::from(rows.batch) / f64::from(ask.batch.max(1));
+        let seconds = |strategy| {
+            let choice = shape(spec, rows, caps, strategy).ok()?;
+            Some(predict::input_seconds_by(spec, rows, caps, &choice) / steps.max(1.0))
+        };
+        let quick = seconds(Strategy::StepPerDispatch).unwrap_or(0.0);
+        Self { quick, tiled: seconds(Strategy::StepTile).unwrap_or(quick) }
     }
-    candidates.sort_by(|a, b| a.step_seconds.total_cmp(&b.step_seconds));
-    let quick = |choice: &LayerChoice| choice.strategy.compiles_fast();
-    let mut leaves_slow_out = false;
-    if caps.is_software
-        && let Some(least) = candidates.iter().find(|choice| quick(choice)).map(|c| c.step_seconds)
-        && least * f64::from(ask.steps) < WORTH_COMPILING
-    {
-        candidates.retain(quick);
-        leaves_slow_out = true;
-        refused.push(format!(
-            "drivers that compile long need a run of {} or more",
-            duration(WORTH_COMPILING)
-        ));
+
+    const fn beside(&self, strategy: Strategy) -> f64 {
+        if strategy.compiles_fast() { self.quick } else { self.tiled }
     }
-    let mut candidates = candidates.into_iter();
-    // Step per dispatch takes every layer.
-    let best = candidates
-        .next()
-        .ok_or_else(|| Error::unsupported(format!("layer: {}", refused.join("; "))))?;
-    let mut parts =
-        vec![format!("{}: {} a step predicted", best.strategy.name(), duration(best.step_seconds))];
-    parts.extend(candidates.map(|c| format!("{} {}", c.strategy.name(), duration(c.step_seconds))));
-    parts.extend(refused);
-    Ok(LayerChoice { reason: parts.join("; "), leaves_slow_out, ..best })
 }
 
 /// Writes seconds with a unit.

@@ -84,6 +84,13 @@ fn y_bytes(spec: &LayerSpec, layers: usize, batch: u32, steps: u32) -> Option<u6
     part.checked_mul(axis(layers))
 }
 
+/// Says in a layer's choice what the wavefront needs.
+pub(super) fn refuse(choice: &mut LayerChoice, needs: String) {
+    let rival = Rival { strategy: Strategy::Wavefront, step_seconds: Err(needs) };
+    choice.reason.push_str(&format!("; {rival}"));
+    choice.rivals.push(rival);
+}
+
 /// Puts the wavefront in the place of the layers' own drivers where it is predicted to end earlier; says
 /// in every layer's reason what it would take.
 pub(super) fn consider(
@@ -96,9 +103,7 @@ pub(super) fn consider(
     let wave = match choice(layers, ask, caps) {
         Ok(wave) => wave,
         Err(refusal) => {
-            choices
-                .iter_mut()
-                .for_each(|c| c.reason.push_str(&format!("; wavefront needs {refusal}")));
+            choices.iter_mut().for_each(|choice| refuse(choice, refusal.clone()));
             return;
         }
     };
@@ -115,7 +120,7 @@ pub(super) fn consider(
             f64::from(steps) * (choice.step_seconds + input)
         })
         .sum();
-    let is_worth_it = !caps.is_software || apart >= strategy::WORTH_COMPILING;
+    let is_worth_it = !caps.is_software || apart - together >= WORTH_COMPILING;
     let wins = fits && is_worth_it && together < apart;
     for choice in choices {
         let own = std::mem::take(&mut choice.reason);
@@ -126,9 +131,17 @@ pub(super) fn consider(
             strategy::duration(apart)
         );
         if wins {
-            *choice = LayerChoice { reason: format!("{all} (alone: {own})"), ..wave.clone() };
+            let mut rivals = std::mem::take(&mut choice.rivals);
+            rivals.insert(
+                0,
+                Rival { strategy: choice.strategy, step_seconds: Ok(choice.step_seconds) },
+            );
+            *choice =
+                LayerChoice { reason: format!("{all} (alone: {own})"), rivals, ..wave.clone() };
         } else {
             choice.reason = format!("{own}; {all}");
+            let step_seconds = Ok(wave.step_seconds);
+            choice.rivals.insert(0, Rival { strategy: Strategy::Wavefront, step_seconds });
         }
     }
 }

@@ -34,6 +34,19 @@ fn inspect_shows_layers_tensors_and_plan() {
     assert_eq!(record["layers"][1]["input_size"], 5);
     assert_eq!(record["head"]["output_size"], 3);
     assert_eq!(record["parameters"], dense().parameter_count());
+    if let Some(index) = adapter(&folder) {
+        let line = format!("inspect m.safetensors --json --shape 8x50 --device {index} -q");
+        let record: serde_json::Value =
+            serde_json::from_str(&folder.rnn(&line).ok()).expect("JSON");
+        let layer = &record["plan"]["layers"][0];
+        assert!(layer["predicted_step_s"].as_f64().expect("seconds") > 0.0, "{layer}");
+        assert!(layer["input_kernel"].as_str().expect("a name").starts_with("gemm"), "{layer}");
+        let rivals = layer["rivals"].as_array().expect("rivals");
+        // All but auto and the one that runs.
+        assert_eq!(rivals.len(), wgpu_rnn::Strategy::ALL.len() - 2, "{layer}");
+        let grid = rivals.iter().find(|rival| rival["strategy"] == "grid-persistent");
+        assert!(grid.expect("named")["needs"].is_string(), "{layer}");
+    }
     assert_eq!(folder.rnn("inspect m.safetensors --shape 8").code, Some(2));
     assert_eq!(folder.rnn("inspect missing.safetensors").code, Some(1));
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use clap::Args;
 use serde_json::{Value, json};
-use wgpu_rnn::{Constants, Engine, EngineInfo, Strategy};
+use wgpu_rnn::{CalibrationEvent, Constants, Engine, EngineInfo, Strategy};
 
 use crate::calibration::{self, Key};
 use crate::device::{DeviceArgs, describe};
@@ -125,8 +125,13 @@ fn measure(
         return Ok(Measured { info, constants: *constants, seconds: None });
     }
     let started = Instant::now();
-    let constants =
-        engine.calibrate_blocking(|part| reporter.note(&format!("measuring: {part}")))?;
+    let constants = engine.calibrate_blocking(|event| match event {
+        CalibrationEvent::Measuring(part) => reporter.note(&format!("measuring: {part}")),
+        CalibrationEvent::Busy { threads, gain } => reporter.warn(&format!(
+            "{threads} threads computed {gain:.2} times as fast as one: the processor seems to have other work. Figures of \
+             the whole device are those of one thread times {threads}; measure again when it is idle (rnn calibrate --force)"
+        )),
+    })?;
     let seconds = Some(started.elapsed().as_secs_f64());
     if let Some(path) = cache {
         calibration::store(path, Key::of(&info), constants)?;

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use wgpu_rnn::cell::CellFunction;
 use wgpu_rnn::onnx::{Dim, OnnxModel, Port};
+use wgpu_rnn::plan::{LayerChoice, Rival};
 use wgpu_rnn::{LayerSpec, Model, Strategy};
 
 use crate::args::{ModelArgs, ModelFile};
@@ -65,12 +66,18 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     let model = file.model();
     let engine = args.precision.apply(args.device.open(Strategy::Auto, &reporter)?)?;
     let (batch, steps) = args.shape;
-    let plan = engine.load(model)?.explain(batch, steps)?;
+    let loaded = engine.load(model)?;
+    let plan = loaded.explain(batch, steps)?;
     if args.json {
         let mut record = as_json(model);
         record["plan"] = json!({
             "device": engine.info().name, "batch": batch, "steps": steps, "text": plan,
         });
+        if let Some(plan) = loaded.plan(batch, steps)? {
+            record["plan"]["layers"] = plan.choices.iter().map(choice_json).collect();
+            record["plan"]["output"] = json!(plan.head.as_ref().map(|head| &head.reason));
+            record["plan"]["bytes"] = json!(plan.bytes());
+        }
         if let ModelFile::Graph(graph) = &file {
             record["graph"] = json!({
                 "inputs": ports_json(graph.inputs()), "outputs": ports_json(graph.outputs()),
@@ -95,6 +102,26 @@ pub(crate) fn run(args: &InspectArgs) -> Result<()> {
         let _ = writeln!(text, "  {line}");
     }
     print(&text)
+}
+
+/// How a layer runs, and what the other strategies would take or need.
+fn choice_json(choice: &LayerChoice) -> Value {
+    let rival = |rival: &Rival| {
+        let mut object = json!({ "strategy": rival.strategy.name() });
+        match &rival.step_seconds {
+            Ok(seconds) => object["predicted_step_s"] = json!(seconds),
+            Err(needs) => object["needs"] = json!(needs),
+        }
+        object
+    };
+    json!({
+        "strategy": choice.strategy.name(),
+        "predicted_step_s": choice.step_seconds,
+        "workgroup": choice.workgroup,
+        "rows": choice.rows.rows(),
+        "input_kernel": choice.input_kernel,
+        "rivals": choice.rivals.iter().map(rival).collect::<Vec<_>>(),
+    })
 }
 
 fn memory(model: &Model) -> u64 {
