@@ -211,9 +211,8 @@ fn bench_html_is_one_well_formed_file() {
 #[test]
 fn bench_says_why_a_figure_is_missing() {
     let folder = Folder::new();
-    let list = records(
-        &folder.rnn(&format!("{TINY} --hidden 4 --strategy auto,step --assert -o json")).ok(),
-    );
+    let list =
+        records(&folder.rnn(&format!("{TINY} --hidden 4 --strategy auto,step -o json")).ok());
     assert!(list.iter().any(|r| r["strategy"] == "step"));
     for record in list.iter().filter(|r| r["strategy"] == "step") {
         assert_eq!(record["status"], "not_applicable");
@@ -230,6 +229,27 @@ fn bench_says_why_a_figure_is_missing() {
     assert!(text.contains("n/a (not calibrated)"), "{text}");
     let list = records(&folder.rnn("bench --suite calibration --device cpu -q -o json").ok());
     assert_eq!(list[0]["schema"], "wgpu-rnn-constants");
+}
+
+#[test]
+fn bench_assert_fails_when_nothing_was_compared() {
+    let folder = Folder::new();
+    let run = folder.rnn(&format!("{TINY} --hidden 4 --assert -o json"));
+    assert_eq!(run.code, Some(1), "{}", run.err);
+    assert!(run.err.contains("nothing was compared"), "{}", run.err);
+    assert!(records(&run.out).iter().all(|record| record["status"] == "not_applicable"));
+}
+
+/// On the first usable adapter. Which choice is good is not asked of a busy machine.
+#[test]
+fn bench_assert_compares_the_strategies_of_an_adapter() {
+    let folder = Folder::new();
+    let Some(index) = adapter(&folder) else { return };
+    let shape = "--cell rnn-tanh --input 3 --hidden 4 --batch 2 --steps 4";
+    let run = folder.rnn(&format!("bench --device {index} --assert -r 1 --sample-ms 1 {shape}"));
+    assert!(run.err.contains("of 1 choices are good"), "{}", run.err);
+    assert!(!run.err.contains("nothing was compared"), "{}", run.err);
+    assert_eq!(run.code == Some(0), run.err.contains("1 of 1 choices"), "{}", run.err);
 }
 
 /// On the first usable adapter: what recording costs, and how busy a stream keeps the device.

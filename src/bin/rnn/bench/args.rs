@@ -73,8 +73,8 @@ pub(crate) struct BenchArgs {
     pub(super) precision: PrecisionArgs,
 
     /// Fail when the automatic choice is more than 10 % slower than the best strategy that the
-    /// device takes; measures layer or frame with all of them, and again three times as long before
-    /// it fails
+    /// device takes, or nothing could be compared; measures layer or frame with all of them, and
+    /// again three times as long before it fails
     #[arg(long)]
     pub(super) assert: bool,
 

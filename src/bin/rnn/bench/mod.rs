@@ -43,8 +43,8 @@ use crate::{plot, print};
 /// Runs the subcommand.
 ///
 /// # Errors
-/// [`Failure::Found`] when a result is wrong, a choice too slow under `--assert`, or a measure slower
-/// under `--fail-on-regression`; device and I/O failures.
+/// [`Failure::Found`] when a result is wrong, a choice too slow or none judged under `--assert`, or a
+/// measure slower under `--fail-on-regression`; device and I/O failures.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let workloads = args.workloads()?;
     if args.list {
@@ -113,7 +113,10 @@ fn conclude(
         let judged = results.judged.len();
         reporter.note(&format!("assert: {good} of {judged} choices are good"));
         if judged == 0 {
-            reporter.warn("assert: n/a (no workload ran with more than one strategy)");
+            reporter.warn(
+                "nothing was compared: no workload ran with more than one strategy (--assert)",
+            );
+            is_bad = true;
         }
     }
     is_bad | (args.fail_on_regression && comparison.is_some_and(|c| c.regressions > 0))
