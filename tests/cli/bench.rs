@@ -34,6 +34,8 @@ fn bench_takes_lists_and_ranges_as_a_product() {
         ("bench --suite nothing", "quick"),
         ("bench --filter no-such-workload", "--list"),
         ("bench --strategy fastest", "expected auto, step"),
+        ("bench --list --hidden 1..1000 --batch 1..1000 --steps 1..1000", "at most 10000"),
+        ("bench --list --batch 1000000000000 --lengths log-normal", "drawn one by one"),
         ("bench --fail-on-regression", "--compare"),
     ] {
         let run = folder.rnn(line);
@@ -218,12 +220,21 @@ fn bench_says_why_a_figure_is_missing() {
         assert_eq!(record["status"], "not_applicable");
         assert!(record["reason"].as_str().expect("a reason").contains("CPU path"), "{record}");
     }
-    // Inputs and outputs of 10⁷ sequences.
-    let line = "bench --device cpu -q --batch 10000000 --steps 100 -o json";
-    for record in records(&folder.rnn(line).ok()) {
-        let reason = record["reason"].as_str().expect("a reason").to_owned();
-        assert!(reason.contains("--max-memory"), "{reason}");
-        assert_eq!(record["figures"], Value::Null);
+    // Inputs and outputs, layers, weights.
+    for shape in [
+        "--batch 10000000 --steps 100",
+        "--batch 1000000000000",
+        "--layers 1000000000000",
+        "--hidden 30000 --batch 1 --steps 1 --input 4",
+    ] {
+        assert!(folder.rnn(&format!("bench --list {shape}")).ok().contains("lstm"), "{shape}");
+        let list = records(&folder.rnn(&format!("bench --device cpu -q {shape} -o json")).ok());
+        assert_eq!(list.len(), 3, "{shape}");
+        for record in list {
+            let reason = record["reason"].as_str().expect("a reason").to_owned();
+            assert!(reason.contains("--max-memory"), "{reason}");
+            assert_eq!(record["figures"], Value::Null);
+        }
     }
     let text = folder.rnn("bench --suite calibration --device cpu -q").ok();
     assert!(text.contains("n/a (not calibrated)"), "{text}");

@@ -86,7 +86,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "MS", default_value = "50", value_parser = parse_positive)]
     pub(super) sample_ms: usize,
 
-    /// Leave out workloads whose inputs and outputs take more than this on the host, in GiB
+    /// Leave out workloads whose weights, inputs and outputs take more than this on the host, in GiB
     #[arg(long, value_name = "GIB", default_value = "4", value_parser = parse_positive)]
     pub(super) max_memory: usize,
 
@@ -198,6 +198,10 @@ fn parse_cell(text: &str) -> Result<Cell, String> {
 
 /// The most numbers of a list: more is a typing error.
 const MOST: usize = 1000;
+/// The most workloads of a shape: each takes a fraction of a second at least.
+const MOST_WORKLOADS: usize = 10_000;
+/// The most sequences whose lengths are drawn one by one, for every line of a list.
+const MOST_DRAWN: usize = 1 << 24;
 
 /// Parses `64,128`, `64..512*2`, `8..32+8`, `1..4`.
 fn parse_numbers(text: &str) -> Result<Numbers, String> {
@@ -235,37 +239,58 @@ impl ShapeArgs {
             || !self.lengths.is_empty()
     }
 
-    fn workloads(&self) -> Vec<Workload> {
+    /// Returns every combination.
+    ///
+    /// # Errors
+    /// Usage when there are too many, or lengths of too many sequences would be drawn.
+    fn workloads(&self) -> Result<Vec<Workload>> {
         let list = |numbers: &Option<Numbers>, default: usize| {
             numbers.as_ref().map_or(vec![default], |numbers| numbers.0.clone())
         };
         let cells = if self.cell.is_empty() { vec![Cell::Lstm] } else { self.cell.clone() };
         let lengths =
             if self.lengths.is_empty() { vec![Lengths::Full] } else { self.lengths.clone() };
+        type Set = fn(&mut Workload, usize);
+        let axes: [(Vec<usize>, Set); 5] = [
+            (list(&self.input, 128), |w, n| w.input = n),
+            (list(&self.hidden, 128), |w, n| w.hidden = n),
+            (list(&self.batch, 32), |w, n| w.batch = n),
+            (list(&self.steps, 100), |w, n| w.steps = n),
+            (list(&self.layers, 1), |w, n| w.layers = n),
+        ];
+        let sizes = axes.iter().map(|(numbers, _)| numbers.len());
+        let count = sizes.fold(cells.len() * lengths.len(), usize::saturating_mul);
+        if count > MOST_WORKLOADS {
+            return Err(Failure::usage(format!(
+                "--hidden and the other lists: expected at most {MOST_WORKLOADS} combinations, got \
+                 {count} (shorter lists, or several calls)"
+            )));
+        }
         let start = Workload::new(Cell::Lstm, [0, 0, 0, 0]);
         let mut all = vec![Workload { bidirectional: self.bidirectional, ..start }];
-        let cross =
-            |all: &mut Vec<Workload>, numbers: Vec<usize>, set: fn(&mut Workload, usize)| {
-                let with = |w: &Workload, n: usize| {
-                    let mut workload = w.clone();
-                    set(&mut workload, n);
-                    workload
-                };
-                *all = all.iter().flat_map(|w| numbers.iter().map(move |n| with(w, *n))).collect();
+        for (numbers, set) in axes {
+            let with = |w: &Workload, n: usize| {
+                let mut workload = w.clone();
+                set(&mut workload, n);
+                workload
             };
-        cross(&mut all, list(&self.input, 128), |w, n| w.input = n);
-        cross(&mut all, list(&self.hidden, 128), |w, n| w.hidden = n);
-        cross(&mut all, list(&self.batch, 32), |w, n| w.batch = n);
-        cross(&mut all, list(&self.steps, 100), |w, n| w.steps = n);
-        cross(&mut all, list(&self.layers, 1), |w, n| w.layers = n);
+            all = all.iter().flat_map(|w| numbers.iter().map(move |n| with(w, *n))).collect();
+        }
         let with_lengths = |w: &Workload| {
             lengths.iter().map(|l| Workload { lengths: *l, ..w.clone() }).collect::<Vec<_>>()
         };
         let all: Vec<Workload> = all.iter().flat_map(with_lengths).collect();
+        let is_drawn = |w: &&Workload| w.lengths == Lengths::LogNormal && w.batch > MOST_DRAWN;
+        if let Some(Workload { batch, .. }) = all.iter().find(is_drawn) {
+            return Err(Failure::usage(format!(
+                "--batch: expected at most {MOST_DRAWN} with --lengths log-normal, which are drawn \
+                 one by one, got {batch}"
+            )));
+        }
         let of_cell = |cell: &Cell| {
             all.iter().map(|w| Workload { cell: *cell, ..w.clone() }).collect::<Vec<_>>()
         };
-        cells.iter().flat_map(of_cell).collect()
+        Ok(cells.iter().flat_map(of_cell).collect())
     }
 }
 
@@ -281,7 +306,7 @@ impl BenchArgs {
     /// Returns what is to be measured.
     ///
     /// # Errors
-    /// Usage when both a suite and a shape are given, or nothing is left.
+    /// Usage when both a suite and a shape are given, too many workloads, or nothing is left.
     pub(super) fn workloads(&self) -> Result<Vec<Workload>> {
         let mut list = match self.suite {
             Some(_) if self.shape.is_given() => {
@@ -289,7 +314,7 @@ impl BenchArgs {
                     "--suite: expected a suite or a shape (--cell, --hidden and so on), got both",
                 ));
             }
-            None if self.shape.is_given() => self.shape.workloads(),
+            None if self.shape.is_given() => self.shape.workloads()?,
             suite => suite.unwrap_or(Suite::Quick).workloads(),
         };
         if let Some(text) = &self.filter {

@@ -87,7 +87,7 @@ impl Sweep<'_> {
         let bytes = workload.host_bytes();
         if bytes > most {
             return Err(Missing::NotApplicable(format!(
-                "inputs and outputs take {} (--max-memory)",
+                "weights, inputs and outputs take {} (--max-memory)",
                 crate::table::bytes(bytes)
             )));
         }

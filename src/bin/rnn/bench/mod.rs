@@ -133,7 +133,7 @@ fn sweep(
     let strategies = args.strategies();
     let count: usize = workloads.iter().map(|w| args.measures(w).len()).sum();
     let count = count * sites.len() * strategies.len();
-    let least = as_f64(count * (args.repetitions + 1) * args.sample_ms) / 1e3;
+    let least = as_f64(count) * (as_f64(args.repetitions) + 1.0) * as_f64(args.sample_ms) / 1e3;
     reporter.note(&format!(
         "up to {count} measures, {} samples each: at least {least:.0} s",
         args.repetitions
@@ -143,7 +143,8 @@ fn sweep(
     let mut results = Results::default();
     // Progress goes by work: a shape with more of it takes longer.
     let weights: Vec<u64> = workloads.iter().map(weight).collect();
-    reporter.start_work(weights.iter().sum::<u64>().saturating_mul(sites.len() as u64));
+    let work = weights.iter().copied().fold(0, u64::saturating_add);
+    reporter.start_work(work.saturating_mul(sites.len() as u64));
     for site in sites {
         for (workload, weight) in workloads.iter().zip(&weights) {
             reporter.doing(&workload.name());
@@ -163,7 +164,7 @@ fn sweep(
     reason = "a positive estimate, which saturates"
 )]
 fn weight(workload: &Workload) -> u64 {
-    100 + (workload.flops() / 1e7) as u64
+    ((workload.flops() / 1e7) as u64).saturating_add(100)
 }
 
 fn list(workloads: &[Workload]) -> String {

@@ -144,18 +144,23 @@ impl Workload {
         if self.lengths == Lengths::Full {
             return vec![self.steps; self.batch];
         }
-        let mut random = ChaCha8Rng::seed_from_u64(1);
-        let mut lengths = vec![self.steps];
-        while lengths.len() < self.batch {
-            lengths.push(log_normal(&mut random, self.steps));
-        }
+        let mut lengths: Vec<usize> = self.drawn().collect();
         lengths.sort_unstable_by(|a, b| b.cmp(a));
         lengths
     }
 
-    /// Returns Σ lengths.
+    /// Draws log-normal lengths.
+    fn drawn(&self) -> impl Iterator<Item = usize> {
+        let (mut random, steps) = (ChaCha8Rng::seed_from_u64(1), self.steps);
+        std::iter::once(steps).chain((1..self.batch).map(move |_| log_normal(&mut random, steps)))
+    }
+
+    /// Returns Σ lengths without keeping them: the batch of a list may exceed any memory.
     pub(super) fn total_steps(&self) -> usize {
-        self.sequence_lengths().iter().sum()
+        match self.lengths {
+            Lengths::Full => self.steps.saturating_mul(self.batch),
+            Lengths::LogNormal => self.drawn().fold(0, usize::saturating_add),
+        }
     }
 
     /// Draws the network.
@@ -211,20 +216,46 @@ impl Workload {
 
     /// Estimates operations without drawing a network; for lists and progress.
     pub(super) fn flops(&self) -> f64 {
-        let directions = if self.bidirectional { 2 } else { 1 };
-        let rows = self.cell.gates() * self.hidden * directions;
-        let first = rows * (self.hidden + self.input);
-        let more = rows * (self.hidden + self.hidden * directions);
-        let products = first.saturating_add(more.saturating_mul(self.layers - 1));
-        2.0 * as_f64(products) * as_f64(self.total_steps())
+        let [first, more] = self.products();
+        let products = first + more * (as_f64(self.layers) - 1.0);
+        2.0 * products * as_f64(self.total_steps())
     }
 
-    /// Returns the bytes of input and output on the host.
-    pub(super) fn host_bytes(&self) -> u64 {
-        let width = self.input + self.hidden * if self.bidirectional { 2 } else { 1 };
-        let values = self.batch.saturating_mul(self.steps).saturating_mul(width);
-        u64::try_from(values.saturating_mul(4)).unwrap_or(u64::MAX)
+    /// Counts the matrix values of the first layer, and of each of the others.
+    fn products(&self) -> [f64; 2] {
+        let (directions, hidden) = (as_f64(self.directions()), as_f64(self.hidden));
+        let rows = as_f64(self.cell.gates()) * hidden * directions;
+        [rows * (hidden + as_f64(self.input)), rows * (hidden + hidden * directions)]
     }
+
+    fn directions(&self) -> usize {
+        if self.bidirectional { 2 } else { 1 }
+    }
+
+    /// Estimates the bytes on the host: input and output, and the weights with the copy that goes to the
+    /// device or is packed for the CPU path, of the network itself and of the one that takes tokens. The
+    /// f64 reference reads the weights where they are.
+    pub(super) fn host_bytes(&self) -> u64 {
+        let width = self.hidden.saturating_mul(self.directions()).saturating_add(self.input);
+        let values = self.batch.saturating_mul(self.steps).saturating_mul(width);
+        let [first, more] = self.products();
+        let weights = first + (more + LAYER_VALUES) * (as_f64(self.layers) - 1.0);
+        let networks = if self.measures().iter().any(|m| m.takes_tokens()) { 2.0 } else { 1.0 };
+        bytes(4.0 * (as_f64(values) + 2.0 * networks * weights))
+    }
+}
+
+/// What a layer takes on the host beside its matrices, as a count of values: 53 KiB in all of an LSTM of one
+/// unit on llvmpipe, 2026-11-27.
+const LAYER_VALUES: f64 = 4096.0;
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a positive estimate, which saturates"
+)]
+fn bytes(estimate: f64) -> u64 {
+    estimate as u64
 }
 
 /// Turns a count into a factor: counts of interest are far below 2^53.
@@ -260,6 +291,31 @@ mod tests {
         assert!(lengths.windows(2).all(|pair| pair[0] >= pair[1]) && lengths[199] >= 1);
         assert!((40..=60).contains(&lengths[100]), "median {}", lengths[100]);
         assert_eq!(workload.sequence_lengths(), lengths);
+    }
+
+    #[test]
+    fn estimates_of_any_size_saturate() {
+        let most = usize::MAX;
+        let huge = Workload {
+            layers: most,
+            bidirectional: true,
+            ..Workload::new(Cell::Lstm, [most, most, most, most])
+        };
+        assert_eq!((huge.total_steps(), huge.host_bytes()), (most, u64::MAX));
+        assert!(huge.flops() > 1e60);
+        let of = |shape| Workload::new(Cell::Lstm, shape);
+        let gib = |workload: Workload| workload.host_bytes() >> 30;
+        assert_eq!(gib(of([4, 30_000, 1, 1])), 53, "16 bytes for each of 4·30000·30004 weights");
+        assert_eq!(gib(of([4, 4, 1 << 28, 1])), 8, "8 values of each sequence");
+        let deep = Workload { layers: 1 << 30, ..of([1, 1, 1, 1]) };
+        assert!(gib(deep) > 4096, "a layer takes more than its weights");
+    }
+
+    #[test]
+    fn host_bytes_hold_the_networks_twice() {
+        let workload = Workload { layers: 3, ..Workload::new(Cell::Gru, [16, 64, 1, 1]) };
+        let count = |tokens| workload.model(tokens).expect("a network").parameter_count() as u64;
+        assert!(workload.host_bytes() >= 8 * (count(false) + count(true)));
     }
 
     #[test]
