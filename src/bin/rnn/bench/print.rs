@@ -131,6 +131,20 @@ pub(super) fn devices(records: &[Record]) -> Vec<&Device> {
     list
 }
 
+/// Names devices for a legend or a header: an adapter that has the name of another one with its place in
+/// the list.
+pub(super) fn labels(devices: &[&Device]) -> Vec<String> {
+    let label = |device: &&Device| {
+        let title = device.title();
+        let same = devices.iter().filter(|other| other.title() == title).count();
+        match device.index {
+            Some(index) if same > 1 => format!("{title}, adapter {index}"),
+            _ => title,
+        }
+    };
+    devices.iter().map(label).collect()
+}
+
 /// Puts the devices side by side: time per step of each measure, and who is fastest; `None` for one
 /// device.
 pub(super) fn side_by_side(records: &[Record]) -> Option<Table> {
@@ -140,7 +154,8 @@ pub(super) fn side_by_side(records: &[Record]) -> Option<Table> {
     }
     let mut columns =
         vec![("workload".to_owned(), Align::Left), ("measure".to_owned(), Align::Left)];
-    columns.extend(devices.iter().map(|device| (device.title(), Align::Right)));
+    let names = labels(&devices);
+    columns.extend(names.iter().map(|name| (name.clone(), Align::Right)));
     columns.push(("fastest".to_owned(), Align::Left));
     let mut table = Table::new(columns);
     let mut seen = Vec::new();
@@ -164,12 +179,12 @@ pub(super) fn side_by_side(records: &[Record]) -> Option<Table> {
         let least = best.iter().flatten().filter_map(|r| r.median()).fold(f64::INFINITY, f64::min);
         let mut row = vec![record.workload.clone(), record.measure.name().to_owned()];
         let mut fastest = String::new();
-        for (own, device) in best.iter().zip(&devices) {
+        for (own, name) in best.iter().zip(&names) {
             row.push(match own.map(|own| (own, &own.figures)) {
                 Some((_, Some(figures))) => {
                     let ratio = figures.seconds.median / least;
                     if ratio <= 1.0 {
-                        fastest = device.title();
+                        fastest.clone_from(name);
                     }
                     format!("{} ({ratio:.2}×)", seconds(figures.seconds_per_step.median))
                 }
@@ -236,7 +251,7 @@ pub(super) fn render(records: &[Record], build: &Build, format: OutputFormat) ->
 }
 
 /// Columns of the CSV, as paths into a JSON record; samples are joined by spaces.
-pub(super) const CSV_COLUMNS: [&str; 54] = [
+pub(super) const CSV_COLUMNS: [&str; 55] = [
     "schema",
     "schema_version",
     "date",
@@ -244,6 +259,7 @@ pub(super) const CSV_COLUMNS: [&str; 54] = [
     "commit",
     "wgpu_version",
     "suite",
+    "device.index",
     "device.name",
     "device.backend",
     "device.driver",

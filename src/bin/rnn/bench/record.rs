@@ -20,6 +20,9 @@ const WGPU_VERSION: &str = "30.0.1";
 /// What was measured on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Device {
+    /// Place in the list of `rnn adapters`; `None` for the CPU path.
+    #[serde(default)]
+    pub(super) index: Option<usize>,
     /// Adapter name, or CPU.
     pub(super) name: String,
     /// wgpu backend, or cpu.
@@ -40,8 +43,8 @@ pub(super) struct Device {
 const UNKNOWN: &str = "n/a";
 
 impl Device {
-    /// Describes the device of an engine.
-    pub(super) fn of(engine: &Engine) -> Self {
+    /// Describes the device of an engine, an adapter with its place in the list.
+    pub(super) fn of(engine: &Engine, index: Option<usize>) -> Self {
         let info = engine.info();
         let adapter = engine.device().map(wgpu::Device::adapter_info);
         let known = |text: &str| if text.is_empty() { UNKNOWN } else { text }.to_owned();
@@ -49,6 +52,7 @@ impl Device {
         let id = adapter.as_ref().filter(|adapter| adapter.vendor != 0);
         let id = id.map(|adapter| format!("{:#06x}:{:#06x}", adapter.vendor, adapter.device));
         Self {
+            index,
             name: info.name.clone(),
             backend: info.backend.clone(),
             driver: known(&info.driver),
@@ -60,8 +64,9 @@ impl Device {
     }
 
     /// Describes an adapter that no engine could open.
-    pub(super) fn unopened(info: &wgpu::AdapterInfo) -> Self {
+    pub(super) fn unopened(info: &wgpu::AdapterInfo, index: usize) -> Self {
         Self {
+            index: Some(index),
             name: info.name.clone(),
             backend: info.backend.to_string(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
@@ -283,10 +288,74 @@ fn date(time: SystemTime) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
+    use wgpu_rnn::Cell;
+
     use super::*;
+
+    /// An adapter of the given place and backend, all of one name.
+    pub(in crate::bench) fn adapter(index: usize, backend: &str) -> Device {
+        let text = str::to_owned;
+        Device {
+            index: Some(index),
+            name: text("llvmpipe"),
+            backend: text(backend),
+            driver: text("Mesa"),
+            pci_bus_id: text(UNKNOWN),
+            pci_id: text(UNKNOWN),
+            is_cpu: true,
+            threads: None,
+        }
+    }
+
+    /// A record in which no field is missing.
+    pub(in crate::bench) fn filled(device: &Device, workload: &Workload, seconds: f64) -> Record {
+        let stats = Stats { median: seconds, p10: seconds, p90: seconds };
+        let figures = Figures {
+            samples_s: vec![seconds; 2],
+            calls_per_sample: 3,
+            seconds: stats,
+            seconds_per_step: stats,
+            time_steps_per_s: 1.0,
+            sequences_per_s: 1.0,
+            flops: 1.0,
+            bytes: 1.0,
+            gflop_per_s: 1.0,
+            memory_bytes: 1,
+            floor_hardware_s: Some(1.0),
+            floor_algorithm_s: Some(1.0),
+            roofline_hardware: Some(1.0),
+            roofline_algorithm: Some(1.0),
+            roofline_reason: Some("a reason".to_owned()),
+            busy_fraction: Some(1.0),
+            busy_clock: Some(BusyClock::Timestamps),
+        };
+        let recording =
+            Recording { dispatches: 1, seconds: 1.0, encode_s: 1.0, empty_pass_s: 1.0, ratio: 1.0 };
+        let how = (Strategy::Auto, Precision::F32);
+        Record {
+            strategy_used: Some("step".to_owned()),
+            status: Status::Ok,
+            reason: Some("a reason".to_owned()),
+            check: Some(Checked { sequences: 1, steps: 1, max_abs: 0.0 }),
+            record: Some(recording),
+            figures: Some(figures),
+            ..Record::new(&Build::now("shape"), device, workload, Measure::Layer, how)
+        }
+    }
+
+    #[test]
+    fn device_of_an_older_file_has_no_index() {
+        let device = adapter(1, "gl");
+        let mut value = serde_json::to_value(&device).expect("JSON");
+        value.as_object_mut().expect("an object").remove("index");
+        let older: Device = serde_json::from_value(value).expect("a device");
+        assert_eq!(older, Device { index: None, ..device });
+        let record = filled(&older, &Workload::new(Cell::Gru, [1, 2, 3, 4]), 1.0);
+        assert_eq!(record.workload, "gru I=1 H=2 B=3 T=4");
+    }
 
     #[test]
     fn date_is_utc_across_leap_years() {

@@ -1,7 +1,7 @@
 //! The devices of a run of the bench, opened once.
 
 use wgpu_rnn::plan::Constants;
-use wgpu_rnn::{Engine, Precision, Strategy};
+use wgpu_rnn::{AdapterReport, Engine, Precision, Strategy};
 
 use super::calibration;
 use super::record::Device;
@@ -34,34 +34,47 @@ pub(super) fn open(
         let device = DeviceArgs { device: name.to_owned() };
         // The CPU path says at each workload that it has f32 only.
         let engine = device.open_for(Strategy::Auto, allowed, reporter)?;
-        Ok::<_, Failure>(site(engine.with_precision(precision)))
+        Ok::<_, Failure>(engine.with_precision(precision))
     };
+    let mut adapters = None;
+    let mut adapters =
+        || adapters.get_or_insert_with(|| pollster::block_on(Engine::adapters())).clone();
     let mut sites: Vec<Site> = Vec::new();
     for name in names {
         if name != "all" {
-            sites.push(open(name)?);
+            let engine = open(name)?;
+            let index =
+                if engine.info().is_cpu_path { None } else { index(&engine, name, &adapters()) };
+            sites.push(site(engine, index));
             continue;
         }
-        for adapter in pollster::block_on(Engine::adapters()) {
+        for adapter in adapters() {
             let unopened = |reason: String| Site {
-                device: Device::unopened(&adapter.info),
+                device: Device::unopened(&adapter.info, adapter.index),
                 engine: Err(reason),
                 constants: None,
             };
             sites.push(match &adapter.unusable {
                 Some(reason) => unopened(reason.clone()),
                 None => match open(&adapter.index.to_string()) {
-                    Ok(site) => site,
+                    Ok(engine) => site(engine, Some(adapter.index)),
                     Err(failure) => unopened(failure.message()),
                 },
             });
         }
-        sites.push(open("cpu")?);
+        sites.push(site(open("cpu")?, None));
     }
     Ok(sites)
 }
 
-fn site(engine: Engine) -> Site {
+/// Finds the adapter of an engine in the list: by the number it was asked for by, or by what it is.
+fn index(engine: &Engine, name: &str, adapters: &[AdapterReport]) -> Option<usize> {
+    let info = engine.device()?.adapter_info();
+    let is_it = |adapter: &&AdapterReport| adapter.info == info;
+    name.parse().ok().or_else(|| adapters.iter().find(is_it).map(|adapter| adapter.index))
+}
+
+fn site(engine: Engine, index: Option<usize>) -> Site {
     let constants = calibration::constants(&engine);
-    Site { device: Device::of(&engine), engine: Ok(engine), constants }
+    Site { device: Device::of(&engine, index), engine: Ok(engine), constants }
 }

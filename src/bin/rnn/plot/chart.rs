@@ -1,7 +1,7 @@
 //! Points and lines over two logarithmic axes, with the legend at the right.
 
 use super::series::title;
-use super::svg::{Anchor, Font, Svg, clip};
+use super::svg::{Anchor, Font, Svg, wrap};
 use super::{CURVES, GRID, INK, MUTED};
 
 /// Points that belong together.
@@ -46,8 +46,14 @@ pub(crate) struct Chart {
 const SIZE: (f64, f64) = (1000.0, 520.0);
 const CORNER: (f64, f64) = (96.0, 86.0);
 const AREA: (f64, f64) = (560.0, 360.0);
-/// Names that the legend has room for.
-const LEGEND: usize = 18;
+/// Names in the legend at most; the picture grows with them.
+const LEGEND: usize = 200;
+/// Characters of a line of it, and pixels from line to line and from name to name.
+const WIDTH: usize = 36;
+const LINE: f64 = 17.0;
+const GAP: f64 = 4.0;
+/// How lines are broken that share a colour.
+const DASHES: [&str; 4] = ["", "3 3", "9 3", "9 3 3 3"];
 const SMALL: Font = Font { size: 13.0, fill: MUTED, bold: false };
 const LABEL: Font = Font { size: 14.0, fill: INK, bold: false };
 
@@ -103,7 +109,7 @@ impl Chart {
     pub(crate) fn draw(&self) -> String {
         let points = || self.groups.iter().flat_map(|group| &group.points);
         let (x, y) = (Log::of(points().map(|p| p.0)), Log::of(points().map(|p| p.1)));
-        let mut svg = Svg::new(SIZE.0, SIZE.1);
+        let mut svg = Svg::new(SIZE.0, SIZE.1.max(self.legend_end() + 24.0));
         title(&mut svg, &self.title, &self.subtitle);
         let (right, bottom) = (CORNER.0 + AREA.0, CORNER.1 + AREA.1);
         for tick in y.ticks() {
@@ -128,13 +134,22 @@ impl Chart {
         svg.finish()
     }
 
+    /// Where the legend ends.
+    fn legend_end(&self) -> f64 {
+        let groups = self.groups.iter().take(LEGEND);
+        let names = groups.map(|g| wrap(&g.name, WIDTH).iter().map(|_| LINE).sum::<f64>() + GAP);
+        CORNER.1 + 6.0 + names.sum::<f64>()
+    }
+
     fn legend(&self, svg: &mut Svg, x: f64) {
         let mut y = CORNER.1 + 6.0;
         for group in self.groups.iter().take(LEGEND) {
-            let dash = if group.mark == Mark::Bound { "6 4" } else { "" };
-            svg.line((x, y - 4.5), (x + 20.0, y - 4.5), group.stroke(), 3.0, dash);
-            svg.text((x + 28.0, y), &clip(&group.name, 36), LABEL, Anchor::Start, 0.0);
-            y += 20.0;
+            svg.line((x, y - 4.5), (x + 20.0, y - 4.5), group.stroke(), 3.0, group.dash());
+            for line in wrap(&group.name, WIDTH) {
+                svg.text((x + 28.0, y), &line, LABEL, Anchor::Start, 0.0);
+                y += LINE;
+            }
+            y += GAP;
         }
         if let Some(more) = self.groups.len().checked_sub(LEGEND + 1) {
             svg.text((x, y), &format!("and {} more", more + 1), SMALL, Anchor::Start, 0.0);
@@ -147,7 +162,15 @@ impl Group {
         CURVES[self.colour % CURVES.len()]
     }
 
+    fn dash(&self) -> &'static str {
+        match self.mark {
+            Mark::Bound => "6 4",
+            Mark::Dots | Mark::Line => DASHES[self.colour / CURVES.len() % DASHES.len()],
+        }
+    }
+
     fn draw(&self, svg: &mut Svg, x: Log, y: Log) {
+        svg.open(&self.name);
         let mut points: Vec<(f64, f64)> =
             self.points.iter().copied().filter(|(x, y)| *x > 0.0 && *y > 0.0).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -156,14 +179,14 @@ impl Group {
         };
         let points: Vec<(f64, f64)> = points.iter().map(place).collect();
         if self.mark != Mark::Dots {
-            let dash = if self.mark == Mark::Bound { "6 4" } else { "" };
-            svg.curve(&points, self.stroke(), dash);
+            svg.curve(&points, self.stroke(), self.dash());
         }
         if self.mark != Mark::Bound {
             for point in points {
                 svg.curve(&[point], self.stroke(), "");
             }
         }
+        svg.close();
     }
 }
 
@@ -204,5 +227,34 @@ mod tests {
         let svg = chart.draw();
         assert_eq!((svg.matches("<circle").count(), svg.matches("<polyline").count()), (4, 2));
         assert!(svg.contains("a &lt; b") && !svg.contains("NaN"));
+    }
+    #[test]
+    fn legend_holds_long_names_whole_and_the_picture_grows() {
+        let name =
+            "lstm I=64 B=8192 T=1000 L=2 bidirectional log-normal on a long name of an adapter";
+        let group = |colour| Group {
+            name: format!("{name} {colour}"),
+            points: vec![(1.0, 1.0)],
+            colour,
+            mark: Mark::Line,
+        };
+        let draw = |count: usize| {
+            let text = String::new;
+            let groups = (0..count).map(group).collect();
+            Chart { title: text(), subtitle: text(), x_name: text(), y_name: text(), groups }.draw()
+        };
+        let svg = draw(40);
+        assert!(!svg.contains('…') && !svg.contains("more"), "{svg}");
+        assert_eq!(svg.matches("<title>").count(), 40);
+        assert!(svg.contains(&format!("<title>{name} 39</title>")));
+        let height = |svg: &str| -> f64 {
+            let text = svg.split("height=\"").nth(1).and_then(|rest| rest.split('"').next());
+            text.and_then(|text| text.parse().ok()).expect("a height")
+        };
+        let places = svg.split("<text x=\"").filter_map(|rest| rest.split("y=\"").nth(1));
+        let places = places.filter_map(|rest| rest.split('"').next()?.parse().ok());
+        let lowest = places.fold(0.0, f64::max);
+        assert!(lowest < height(&svg) && height(&svg) > height(&draw(1)), "{lowest}");
+        assert!(draw(LEGEND + 5).contains("and 5 more"));
     }
 }

@@ -119,6 +119,16 @@ impl Svg {
         }
     }
 
+    /// Opens a group of shapes that says `name` to a pointer above it.
+    pub(super) fn open(&mut self, name: &str) {
+        let _ = writeln!(self.body, "<g><title>{}</title>", escape(name));
+    }
+
+    /// Closes the group.
+    pub(super) fn close(&mut self) {
+        self.body.push_str("</g>\n");
+    }
+
     /// Writes a text; `turn` rotates it about its point, in degrees.
     pub(super) fn text(
         &mut self,
@@ -195,6 +205,22 @@ pub(super) fn clip(text: &str, most: usize) -> String {
     text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// Breaks a text at its spaces into lines of up to `most` characters; a longer word is cut.
+pub(super) fn wrap(text: &str, most: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let word = clip(word, most);
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= most => {
+                line.push(' ');
+                line.push_str(&word);
+            }
+            _ => lines.push(word),
+        }
+    }
+    lines
+}
+
 /// Estimates the width of a text in pixels: fonts differ, the estimate is on the wide side.
 pub(super) fn text_width(text: &str, size: f64) -> f64 {
     text.chars().map(|_| size * 0.58).sum()
@@ -208,6 +234,7 @@ mod tests {
     fn text_cannot_break_the_picture() {
         assert_eq!(escape("a<b & \"c\"\u{0}"), "a&lt;b &amp; \"c\"\u{fffd}");
         assert_eq!(clip("abcdef", 4), "abc…");
+        assert_eq!(wrap("ab cd efghijk lm", 6), ["ab cd", "efghi…", "lm"]);
     }
 
     #[test]
