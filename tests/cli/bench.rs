@@ -296,6 +296,25 @@ fn bench_tells_what_recording_costs_and_how_busy_a_stream_is() {
     assert!(clock != "timestamps" || busy <= 1.0, "{busy}");
 }
 
+/// On the first usable adapter: an output over the 128 MiB that a binding holds at WebGPU's limits.
+#[test]
+fn bench_memory_of_a_run_in_parts_is_that_of_a_part() {
+    let folder = Folder::new();
+    let Some(index) = adapter(&folder) else { return };
+    let shape = "--cell rnn-tanh --input 1 --hidden 16 --batch 1024 --steps 2100";
+    let line = format!("bench --device {index} -q -r 1 --sample-ms 1 {shape} -o json");
+    let list = records(&folder.rnn(&line).ok());
+    let record = list.iter().find(|r| r["measure"] == "end_to_end").expect("listed");
+    let memory = at(record, "figures.memory_bytes").and_then(Value::as_u64).expect("a figure");
+    let output = 1024 * 2100 * 16 * 4;
+    if record["strategy_used"] == "in parts" {
+        // The output of half the sequences, on the device and on its way back, and less than the whole run.
+        assert!((output..2 * output).contains(&memory), "{memory} beside {output}");
+    } else {
+        assert!(memory > 2 * output, "{memory} beside {output}");
+    }
+}
+
 #[test]
 fn bench_stream_carries_states_from_frame_to_frame() {
     let folder = Folder::new();

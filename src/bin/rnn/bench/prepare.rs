@@ -1,5 +1,6 @@
 //! From a workload on a device to something that can be timed: loaded, checked and warm.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wgpu_rnn::check::{Tolerance, compare};
@@ -196,9 +197,38 @@ fn of_run(loaded: &LoadedModel, prepared: &Prepared) -> Result<Facts> {
             let values = batch.batch_size() * batch.steps() * width;
             Ok(Facts::unplanned("cpu", weights + values as u64 * 4))
         }
-        // Runs are cut into parts that fit.
-        Err(error) if error.kind() == ErrorKind::Limit => Ok(Facts::unplanned("in parts", weights)),
+        // One part is on the device at a time.
+        Err(error) if error.kind() == ErrorKind::Limit => {
+            let part = part_of_run(loaded, prepared)?;
+            let facts = Facts::of(&part, weights);
+            Ok(Facts { used: "in parts".into(), ..facts })
+        }
         Err(error) => Err(error),
+    }
+}
+
+/// Plans the largest part of a run that exceeds the device. It is cut as the library cuts it: sequences are
+/// halved until they fit, then time where every layer reads forward.
+fn part_of_run(loaded: &LoadedModel, prepared: &Prepared) -> Result<Arc<Plan>> {
+    let (mut rows, mut steps) = (prepared.batch.batch_size(), prepared.batch.steps());
+    loop {
+        let error = match loaded.plan(rows, steps) {
+            Ok(Some(plan)) => return Ok(plan),
+            Ok(None) => {
+                return Err(Error::new(
+                    ErrorKind::Device,
+                    "plan: expected a GPU, got the CPU path",
+                ));
+            }
+            Err(error) => error,
+        };
+        if error.kind() == ErrorKind::Limit && rows > 1 {
+            rows = rows.div_ceil(2);
+        } else if error.kind() == ErrorKind::Limit && steps > 1 && prepared.model.is_forward() {
+            steps = steps.div_ceil(2);
+        } else {
+            return Err(error);
+        }
     }
 }
 
