@@ -251,7 +251,7 @@ pub(super) fn render(records: &[Record], build: &Build, format: OutputFormat) ->
 }
 
 /// Columns of the CSV, as paths into a JSON record; samples are joined by spaces.
-pub(super) const CSV_COLUMNS: [&str; 55] = [
+const CSV_COLUMNS: [&str; 60] = [
     "schema",
     "schema_version",
     "date",
@@ -283,16 +283,21 @@ pub(super) const CSV_COLUMNS: [&str; 55] = [
     "measure",
     "status",
     "reason",
+    "check.sequences",
+    "check.steps",
     "check.max_abs",
     "record.dispatches",
     "record.seconds",
     "record.encode_s",
     "record.empty_pass_s",
     "record.ratio",
+    "figures.calls_per_sample",
     "figures.seconds.median",
     "figures.seconds.p10",
     "figures.seconds.p90",
     "figures.seconds_per_step.median",
+    "figures.seconds_per_step.p10",
+    "figures.seconds_per_step.p90",
     "figures.time_steps_per_s",
     "figures.sequences_per_s",
     "figures.flops",
@@ -352,7 +357,41 @@ fn csv(records: &[Value]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use wgpu_rnn::Cell;
+
+    use super::super::record::tests::{adapter, filled};
+    use super::super::workload::Workload;
     use super::*;
+
+    /// Lists the paths to what is no object.
+    fn paths(value: &Value, at: &str, into: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                    paths(value, &path, into);
+                }
+            }
+            _ => {
+                into.insert(at.to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn csv_has_the_fields_of_the_json() {
+        let record = filled(&adapter(0, "gl"), &Workload::new(Cell::Gru, [1, 2, 3, 4]), 1.0);
+        let mut json = BTreeSet::new();
+        paths(&serde_json::to_value(&record).expect("JSON"), "", &mut json);
+        let text = render(&[record.clone()], &Build::now("shape"), OutputFormat::Csv);
+        let text = text.expect("a text");
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let header = reader.headers().expect("a header").clone();
+        assert_eq!(header.iter().map(str::to_owned).collect::<BTreeSet<_>>(), json);
+        assert_eq!(header.len(), json.len(), "a column twice");
+    }
 
     #[test]
     fn figures_have_three_digits_and_a_unit() {
