@@ -236,10 +236,32 @@ fn bench_says_why_a_figure_is_missing() {
             assert_eq!(record["figures"], Value::Null);
         }
     }
-    let text = folder.rnn("bench --suite calibration --device cpu -q").ok();
-    assert!(text.contains("n/a (not calibrated)"), "{text}");
-    let list = records(&folder.rnn("bench --suite calibration --device cpu -q -o json").ok());
-    assert_eq!(list[0]["schema"], "wgpu-rnn-constants");
+}
+
+#[test]
+fn bench_calibration_says_what_is_missing_and_takes_no_option_of_workloads() {
+    let folder = Folder::new();
+    let bench = |rest: &str| folder.rnn(&format!("bench --suite calibration -q {rest}"));
+    let text = bench("--device cpu").ok();
+    assert!(text.contains("n/a (not calibrated: rnn calibrate measures adapters)"), "{text}");
+    let list = records(&bench("--device cpu -o json").ok());
+    assert_eq!(
+        (&list[0]["schema"], &list[0]["constants"]),
+        (&"wgpu-rnn-constants".into(), &Value::Null)
+    );
+    assert!(bench("--device cpu -o csv").ok().contains(",round_trip_s\n"));
+    for option in ["--html x.html", "--compare x.json", "--assert", "--filter lstm"] {
+        let run = bench(&format!("--device cpu {option}"));
+        assert_eq!(run.code, Some(2), "{option}");
+        let name = option.split(' ').next().expect("a name");
+        assert!(run.err.contains(&format!("{name}: expected a suite of workloads")), "{}", run.err);
+    }
+    let both = bench("--device cpu --compare x.json --fail-on-regression");
+    assert_eq!(both.code, Some(2), "{}", both.err);
+    assert!(!folder.path("x.html").exists());
+    let Some(index) = adapter(&folder) else { return };
+    let text = bench(&format!("--device {index}")).ok();
+    assert!(text.contains(&format!("rnn calibrate --device {index}")), "{text}");
 }
 
 #[test]

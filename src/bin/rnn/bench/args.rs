@@ -306,8 +306,12 @@ impl BenchArgs {
     /// Returns what is to be measured.
     ///
     /// # Errors
-    /// Usage when both a suite and a shape are given, too many workloads, or nothing is left.
+    /// Usage when both a suite and a shape are given, too many workloads, or nothing is left; and for an
+    /// option that the suite of constants has no use for.
     pub(super) fn workloads(&self) -> Result<Vec<Workload>> {
+        if self.suite == Some(Suite::Calibration) {
+            self.needs_no_workloads()?;
+        }
         let mut list = match self.suite {
             Some(_) if self.shape.is_given() => {
                 return Err(Failure::usage(
@@ -324,6 +328,24 @@ impl BenchArgs {
             return Err(Failure::usage("--filter: expected a part of a workload's name (--list)"));
         }
         Ok(list)
+    }
+
+    /// Refuses what the suite of constants has no use for: it times nothing.
+    fn needs_no_workloads(&self) -> Result<()> {
+        let given = [
+            ("--html", self.html.is_some()),
+            ("--compare", self.compare.is_some()),
+            ("--fail-on-regression", self.fail_on_regression),
+            ("--assert", self.assert),
+            ("--filter", self.filter.is_some()),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            Some((name, _)) => Err(Failure::usage(format!(
+                "{name}: expected a suite of workloads, got calibration, which prints the constants \
+                 of devices"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Lists what is timed of a workload.

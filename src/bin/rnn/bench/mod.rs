@@ -187,10 +187,10 @@ fn list(workloads: &[Workload]) -> String {
 }
 
 fn constants(sites: &[Site], format: OutputFormat) -> Result<String> {
-    let devices: Vec<_> = sites.iter().map(|site| (site.device.clone(), site.constants)).collect();
+    let devices: Vec<_> = sites.iter().map(calibration::of_site).collect();
     Ok(match format {
         OutputFormat::Md => calibration::as_table(&devices).markdown(),
-        OutputFormat::Csv => return print::csv_of(&calibration::as_table(&devices)),
+        OutputFormat::Csv => return print::csv_of(&calibration::as_numbers(&devices)),
         OutputFormat::Json => format!("{:#}\n", Value::from(calibration::as_json(&devices))),
         OutputFormat::Jsonl => {
             calibration::as_json(&devices).iter().map(|value| format!("{value}\n")).collect()
