@@ -164,6 +164,12 @@ fn bench_compare_flags_a_planted_regression() {
     assert_eq!(run.code, Some(1));
     assert_eq!(records(&run.out).len(), 6, "standard output stays JSON");
     assert!(run.err.contains("REGRESSION"), "{}", run.err);
+    // Nothing in common is no success.
+    let other = format!("{TINY} --cell gru --hidden 7 --compare old.json");
+    assert!(folder.rnn(&other).ok().contains("Nothing to compare"));
+    let run = folder.rnn(&format!("{other} --fail-on-regression"));
+    assert_eq!(run.code, Some(1));
+    assert!(run.err.contains("nothing was compared"), "{}", run.err);
     folder.write("other.json", "[{\"schema\": \"something else\"}]");
     folder.write("text.json", "not JSON");
     for file in ["other.json", "text.json", "missing.json"] {

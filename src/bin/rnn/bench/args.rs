@@ -98,7 +98,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "OLD.json")]
     pub(super) compare: Option<PathBuf>,
 
-    /// With --compare, exit with code 1 when something became slower beyond noise
+    /// With --compare, exit with code 1 when something became slower beyond noise, or nothing could
+    /// be compared
     #[arg(long, requires = "compare")]
     pub(super) fail_on_regression: bool,
 

@@ -44,7 +44,7 @@ use crate::{plot, print};
 ///
 /// # Errors
 /// [`Failure::Found`] when a result is wrong, a choice too slow or none judged under `--assert`, or a
-/// measure slower under `--fail-on-regression`; device and I/O failures.
+/// measure slower or none compared under `--fail-on-regression`; device and I/O failures.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let workloads = args.workloads()?;
     if args.list {
@@ -118,6 +118,13 @@ fn conclude(
             );
             is_bad = true;
         }
+    }
+    if args.fail_on_regression && comparison.is_some_and(|c| c.compared == 0) {
+        reporter.warn(
+            "nothing was compared: the earlier run has none of these measures on these devices \
+             (--fail-on-regression)",
+        );
+        is_bad = true;
     }
     is_bad | (args.fail_on_regression && comparison.is_some_and(|c| c.regressions > 0))
 }
