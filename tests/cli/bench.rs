@@ -164,6 +164,10 @@ fn bench_compare_flags_a_planted_regression() {
     assert_eq!(run.code, Some(1));
     assert_eq!(records(&run.out).len(), 6, "standard output stays JSON");
     assert!(run.err.contains("REGRESSION"), "{}", run.err);
+    let one = old.iter().find(|r| r["status"] == "ok" && r["shape"]["hidden"] == 5);
+    folder.write("one.json", format!("{:#}", one.expect("measured")));
+    let text = folder.rnn(&format!("{line} --compare one.json")).ok();
+    assert!(text.contains("1 of 1 measures became slower"), "{text}");
     // Nothing in common is no success.
     let other = format!("{TINY} --cell gru --hidden 7 --compare old.json");
     assert!(folder.rnn(&other).ok().contains("Nothing to compare"));
@@ -172,7 +176,9 @@ fn bench_compare_flags_a_planted_regression() {
     assert!(run.err.contains("nothing was compared"), "{}", run.err);
     folder.write("other.json", "[{\"schema\": \"something else\"}]");
     folder.write("text.json", "not JSON");
-    for file in ["other.json", "text.json", "missing.json"] {
+    folder.write("cut.jsonl", &old[0].to_string()[..40]);
+    folder.write("empty.json", " \n");
+    for file in ["other.json", "text.json", "cut.jsonl", "empty.json", "missing.json"] {
         let run = folder.rnn(&format!("{line} --compare {file}"));
         assert_eq!(run.code, Some(1), "{file}");
         assert!(run.err.contains(file), "{file}: {}", run.err);

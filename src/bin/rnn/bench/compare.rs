@@ -44,7 +44,7 @@ impl Change {
     }
 }
 
-/// Reads the records of an earlier run: a JSON array, or a JSON object a line.
+/// Reads the records of an earlier run: a JSON array, or objects one after the other.
 ///
 /// # Errors
 /// `Io` when the file cannot be read; `Format` when it holds something else.
@@ -54,13 +54,19 @@ pub(super) fn load(path: &Path) -> Result<Vec<Record>> {
     let records: Vec<Record> = if text.trim_start().starts_with('[') {
         serde_json::from_str(&text)
     } else {
-        let lines = text.lines().filter(|line| !line.trim().is_empty());
-        lines.map(serde_json::from_str).collect()
+        serde_json::Deserializer::from_str(&text).into_iter().collect()
     }
     .map_err(|e| {
         let file = path.display();
         format_error(format!("{file}: expected records of rnn bench -o json, got: {e}"))
     })?;
+    if records.is_empty() {
+        return Err(format_error(format!(
+            "{}: expected records of rnn bench -o json, got none",
+            path.display()
+        ))
+        .into());
+    }
     let is_known = |r: &Record| r.schema == SCHEMA && r.schema_version == SCHEMA_VERSION;
     match records.iter().find(|record| !is_known(record)) {
         Some(other) => Err(format_error(format!(
