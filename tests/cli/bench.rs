@@ -45,6 +45,15 @@ fn bench_takes_lists_and_ranges_as_a_product() {
 }
 
 #[test]
+fn bench_help_and_manual_name_the_depth_of_a_stream() {
+    let depth = wgpu_rnn::StreamOptions::default().depth;
+    let text = Folder::new().rnn("bench --help").ok();
+    assert!(text.contains(&format!("of which {depth} are in flight")), "{text}");
+    let manual = include_str!("../../docs/bench.md");
+    assert!(manual.contains(&format!("default depth ({depth} in flight)")));
+}
+
+#[test]
 fn bench_suites_list_their_workloads() {
     let folder = Folder::new();
     let count = |suite: &str| {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use wgpu_rnn::{Cell, Strategy};
+use wgpu_rnn::{Cell, Strategy, StreamOptions};
 
 use super::suites::Suite;
 use super::workload::{Lengths, Measure, Workload};
@@ -16,27 +16,7 @@ use crate::failure::{Failure, Result};
 /// Every result is compared with the f64 reference before anything is timed; a wrong one is an error
 /// and gives exit code 1.
 #[derive(Args, Debug)]
-#[command(after_help = "Shape flags take comma lists and ranges, and every combination runs:
-  64,128,256     these
-  64..512*2      64, 128, 256, 512
-  8..32+8        8, 16, 24, 32
-  1..4           1, 2, 3, 4
-
-Measures:
-  recurrence     one-hot tokens of 16 in place of the input: the products with h alone; from submit
-                 to idle
-  layer          the whole network, from submit to idle: no upload, no readback
-  end_to_end     a run: upload, compute, readback
-  frame          one step of one sequence, its state kept on the device (suite stream)
-  stream         batches of which four are in flight at a time, per batch (suite stream)
-
-Examples:
-  rnn bench                                             about a minute on a small machine
-  rnn bench --device all --html report.html             every adapter and the CPU path
-  rnn bench --suite deepbench --device gpu -o json > deepbench.json
-  rnn bench --cell lstm --hidden 64..1024*2 --batch 1,16 --steps 100
-  rnn bench --strategy all --assert
-  rnn bench -o json > new.json --compare old.json --fail-on-regression")]
+#[command(after_help = after_help())]
 pub(crate) struct BenchArgs {
     /// The workloads [default: quick, unless a shape is given]
     #[arg(long, value_enum, value_name = "NAME")]
@@ -114,6 +94,33 @@ pub(crate) struct BenchArgs {
     /// Print nothing on standard error but warnings and errors
     #[arg(short, long)]
     pub(super) quiet: bool,
+}
+
+fn after_help() -> String {
+    let depth = StreamOptions::default().depth;
+    format!(
+        "Shape flags take comma lists and ranges, and every combination runs:
+  64,128,256     these
+  64..512*2      64, 128, 256, 512
+  8..32+8        8, 16, 24, 32
+  1..4           1, 2, 3, 4
+
+Measures:
+  recurrence     one-hot tokens of 16 in place of the input: the products with h alone; from submit
+                 to idle
+  layer          the whole network, from submit to idle: no upload, no readback
+  end_to_end     a run: upload, compute, readback
+  frame          one step of one sequence, its state kept on the device (suite stream)
+  stream         batches of which {depth} are in flight at a time, per batch (suite stream)
+
+Examples:
+  rnn bench                                             about a minute on a small machine
+  rnn bench --device all --html report.html             every adapter and the CPU path
+  rnn bench --suite deepbench --device gpu -o json > deepbench.json
+  rnn bench --cell lstm --hidden 64..1024*2 --batch 1,16 --steps 100
+  rnn bench --strategy all --assert
+  rnn bench -o json > new.json --compare old.json --fail-on-regression"
+    )
 }
 
 /// One shape, or the product of several.
