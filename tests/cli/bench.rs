@@ -1,5 +1,7 @@
 //! `rnn bench` on the CPU path, with tiny shapes: what it prints, and what it flags.
 
+use std::process::Stdio;
+
 use serde_json::Value;
 
 use crate::support::*;
@@ -51,6 +53,32 @@ fn bench_help_and_manual_name_the_depth_of_a_stream() {
     assert!(text.contains(&format!("of which {depth} are in flight")), "{text}");
     let manual = include_str!("../../docs/bench.md");
     assert!(manual.contains(&format!("default depth ({depth} in flight)")));
+}
+
+#[test]
+fn bench_runs_nothing_twice() {
+    let folder = Folder::new();
+    let bench = |words: &[&str]| {
+        let mut command = folder.command("bench -q -r 1 --sample-ms 1 -o json --batch 2 --steps 4");
+        records(&finish(command.args(words).stdin(Stdio::piped()), "").ok()).len()
+    };
+    let twice =
+        ["--cell", "gru,gru", "--hidden", "16,16", "--lengths", "full,full", "--input", "3"];
+    assert_eq!(
+        bench(&[&twice[..], &["--device", "cpu,cpu", "--strategy", "auto, auto"]].concat()),
+        3
+    );
+    let once = ["--cell", "gru", "--hidden", "16", "--input", "3", "--strategy", "step"];
+    let Some(index) = adapter(&folder) else { return };
+    // By two names, and with a space.
+    let both = format!("cpu, {index}");
+    assert_eq!(bench(&[&once[..], &["--device", both.as_str()]].concat()), 6);
+    let name = format!("{index},llvmpipe,cpu");
+    let adapters: Value = serde_json::from_str(&folder.rnn("adapters --json").ok()).expect("JSON");
+    let taken = &adapters["adapters"][usize::try_from(index).expect("a place")]["name"];
+    if taken.as_str().is_some_and(|taken| taken.contains("llvmpipe")) {
+        assert_eq!(bench(&[&once[..], &["--device", name.as_str()]].concat()), 6);
+    }
 }
 
 #[test]

@@ -158,7 +158,7 @@ pub(crate) fn is_reference(args: &DeviceArgs) -> bool {
 }
 
 /// Takes any name but an empty one, which would be a part of every name.
-fn parse_device(text: &str) -> Result<String, String> {
+pub(crate) fn parse_device(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() {
         return Err("expected auto, cpu, gpu, an index or a part of a name, got none".to_owned());

@@ -8,7 +8,7 @@ use wgpu_rnn::{Cell, Strategy, StreamOptions};
 use super::suites::Suite;
 use super::workload::{Lengths, Measure, Workload};
 use crate::args::parse_positive;
-use crate::device::PrecisionArgs;
+use crate::device::{PrecisionArgs, parse_device};
 use crate::failure::{Failure, Result};
 
 /// Measure how fast devices run recurrent networks, and compare them.
@@ -35,9 +35,10 @@ pub(crate) struct BenchArgs {
         long,
         value_name = "all|auto|cpu|gpu|INDEX|NAME",
         default_value = "auto",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = parse_device
     )]
-    pub(super) device: Vec<String>,
+    device: Vec<String>,
 
     /// How the time loop runs on a GPU: several with commas, or all
     #[arg(
@@ -192,6 +193,7 @@ fn every() -> Vec<Strategy> {
 }
 
 fn parse_strategy(text: &str) -> Result<Strategies, String> {
+    let text = text.trim();
     if text == "all" {
         return Ok(Strategies(every()));
     }
@@ -200,8 +202,19 @@ fn parse_strategy(text: &str) -> Result<Strategies, String> {
 }
 
 fn parse_cell(text: &str) -> Result<Cell, String> {
-    Cell::from_name(text)
+    Cell::from_name(text.trim())
         .ok_or_else(|| format!("expected {}", Cell::ALL.map(|cell| cell.name()).join(", ")))
+}
+
+/// Keeps the first of what is there more than once.
+fn once<T: PartialEq>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut list = Vec::new();
+    for item in items {
+        if !list.contains(&item) {
+            list.push(item);
+        }
+    }
+    list
 }
 
 /// The most numbers of a list: more is a typing error.
@@ -235,7 +248,7 @@ fn parse_numbers(text: &str) -> Result<Numbers, String> {
     if numbers.len() > MOST {
         return Err(format!("expected at most {MOST} numbers"));
     }
-    Ok(Numbers(numbers))
+    Ok(Numbers(once(numbers)))
 }
 
 impl ShapeArgs {
@@ -255,9 +268,13 @@ impl ShapeArgs {
         let list = |numbers: &Option<Numbers>, default: usize| {
             numbers.as_ref().map_or(vec![default], |numbers| numbers.0.clone())
         };
-        let cells = if self.cell.is_empty() { vec![Cell::Lstm] } else { self.cell.clone() };
-        let lengths =
-            if self.lengths.is_empty() { vec![Lengths::Full] } else { self.lengths.clone() };
+        let (mut cells, mut lengths) = (once(self.cell.clone()), once(self.lengths.clone()));
+        if cells.is_empty() {
+            cells.push(Cell::Lstm);
+        }
+        if lengths.is_empty() {
+            lengths.push(Lengths::Full);
+        }
         type Set = fn(&mut Workload, usize);
         let axes: [(Vec<usize>, Set); 5] = [
             (list(&self.input, 128), |w, n| w.input = n),
@@ -362,18 +379,17 @@ impl BenchArgs {
         all.filter(|measure| !self.assert || measure.is_judged()).collect()
     }
 
+    /// Returns the words of --device, each once.
+    pub(super) fn devices(&self) -> Vec<&str> {
+        once(self.device.iter().map(String::as_str))
+    }
+
     /// Returns the strategies, each once; --assert needs all of them.
     pub(super) fn strategies(&self) -> Vec<Strategy> {
         if self.assert {
             return every();
         }
-        let mut list = Vec::new();
-        for strategy in self.strategy.iter().flat_map(|word| &word.0) {
-            if !list.contains(strategy) {
-                list.push(*strategy);
-            }
-        }
-        list
+        once(self.strategy.iter().flat_map(|word| &word.0).copied())
     }
 }
 
@@ -383,7 +399,7 @@ mod tests {
 
     #[test]
     fn numbers_are_lists_and_ranges() {
-        let cases: [(&str, &[usize]); 7] = [
+        let cases: [(&str, &[usize]); 8] = [
             ("7", &[7]),
             ("64,128", &[64, 128]),
             ("64..512*2", &[64, 128, 256, 512]),
@@ -391,6 +407,7 @@ mod tests {
             ("1..4", &[1, 2, 3, 4]),
             ("1,10..30+10, 5", &[1, 10, 20, 30, 5]),
             ("5..12*2", &[5, 10]),
+            ("16,16,8..32*2", &[16, 8, 32]),
         ];
         for (text, want) in cases {
             assert_eq!(parse_numbers(text), Ok(Numbers(want.to_vec())), "{text}");

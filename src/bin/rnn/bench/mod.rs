@@ -54,7 +54,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let draft = args.html.as_deref().map(Draft::create).transpose()?;
     let mut reporter = Reporter::new(args.quiet);
     let allowed = Allowed::by(&args.strategies());
-    let sites = sites::open(&args.device, args.precision.precision, allowed, &reporter)?;
+    let sites = sites::open(&args.devices(), args.precision.precision, allowed, &reporter)?;
     let build = Build::now(args.suite_name());
     if args.suite == Some(Suite::Calibration) {
         return print(&constants(&sites, args.output)?);

@@ -19,13 +19,14 @@ pub(super) struct Site {
     pub(super) constants: Option<Constants>,
 }
 
-/// Opens the devices of `--device`; with `all` every adapter, and the CPU path last.
+/// Opens the devices of `--device`, each once, by whatever names; with `all` every adapter, and the CPU
+/// path last.
 ///
 /// # Errors
 /// As [`DeviceArgs::open`], for a device that was named; an adapter of `all` that cannot be opened
 /// stays in the list with the reason.
 pub(super) fn open(
-    names: &[String],
+    names: &[&str],
     precision: Precision,
     allowed: Allowed,
     reporter: &Reporter,
@@ -41,7 +42,7 @@ pub(super) fn open(
         || adapters.get_or_insert_with(|| pollster::block_on(Engine::adapters())).clone();
     let mut sites: Vec<Site> = Vec::new();
     for name in names {
-        if name != "all" {
+        if *name != "all" {
             let engine = open(name)?;
             let index =
                 if engine.info().is_cpu_path { None } else { index(&engine, name, &adapters()) };
@@ -64,6 +65,12 @@ pub(super) fn open(
         }
         sites.push(site(open("cpu")?, None));
     }
+    let mut seen: Vec<Device> = Vec::new();
+    sites.retain(|site| {
+        let is_new = !seen.contains(&site.device);
+        seen.extend(is_new.then(|| site.device.clone()));
+        is_new
+    });
     Ok(sites)
 }
 
