@@ -1,5 +1,6 @@
 //! `rnn bench` on the CPU path, with tiny shapes: what it prints, and what it flags.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -79,6 +80,27 @@ fn bench_runs_nothing_twice() {
     if taken.as_str().is_some_and(|taken| taken.contains("llvmpipe")) {
         assert_eq!(bench(&[&once[..], &["--device", name.as_str()]].concat()), 6);
     }
+}
+
+#[test]
+fn bench_lines_of_json_come_as_they_are_measured() {
+    let folder = Folder::new();
+    // Each workload takes two seconds, the time of one sample.
+    let line =
+        "bench --device cpu -q -r 1 --sample-ms 2000 -o jsonl --cell gru --input 3 --hidden 4,5";
+    let mut child = folder.command(line).stdout(Stdio::piped()).spawn().expect("started");
+    let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+    let is_measured =
+        |line: &str| serde_json::from_str::<Value>(line).expect("a whole line")["status"] == "ok";
+    let mut line = String::new();
+    while out.read_line(&mut line).expect("a line") > 0 && !is_measured(&line) {
+        line.clear();
+    }
+    child.kill().expect("killed");
+    assert!(is_measured(&line), "the first workload is printed: {line}");
+    let rest: Vec<String> = out.lines().map(|line| line.expect("a line")).collect();
+    assert!(!rest.iter().any(|line| is_measured(line)), "the second one never ended");
+    child.wait().expect("ended");
 }
 
 #[test]

@@ -36,6 +36,11 @@ impl Reporter {
         self.bar.suspend(|| eprintln!("warning: {text}"));
     }
 
+    /// Does something with the progress bar out of the way, such as printing.
+    pub(crate) fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.bar.suspend(work)
+    }
+
     /// Starts the clock and, on a terminal, the progress bar; `total` counts sequences.
     pub(crate) fn start(&mut self, total: Option<usize>) {
         self.started = Instant::now();

@@ -175,7 +175,7 @@ pub(super) enum OutputFormat {
     Csv,
     /// One JSON array
     Json,
-    /// One JSON object a line
+    /// One JSON object a line, printed as soon as it is measured
     Jsonl,
 }
 

@@ -47,37 +47,41 @@ pub(super) struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
-    /// Measures one workload on one device.
-    pub(super) fn workload(&self, site: &Site, workload: &Workload, results: &mut Results) {
+    /// Measures one workload on one device, and gives `each` the records of a measure as soon as they are
+    /// there.
+    pub(super) fn workload(
+        &self,
+        site: &Site,
+        workload: &Workload,
+        results: &mut Results,
+        each: &mut dyn FnMut(&[Record]),
+    ) {
         let first = results.records.len();
-        let engine = match self.refusal(site, workload) {
-            Ok(engine) => engine,
-            Err(missing) => {
-                for measure in &self.args.measures(workload) {
-                    let all = self.strategies.iter();
-                    let records = all.map(|s| self.missing(site, workload, *measure, *s, &missing));
-                    results.records.extend(records);
-                }
-                return;
-            }
-        };
+        let engine = self.refusal(site, workload);
         let (mut dense, mut tokens) = (None, None);
         for measure in &self.args.measures(workload) {
+            let done = results.records.len();
             let place = if measure.takes_tokens() { &mut tokens } else { &mut dense };
-            let made = place.get_or_insert_with(|| {
-                Prepared::new(workload, measure.takes_tokens(), self.precision)
-                    .map_err(Missing::from)
+            let made = engine.as_ref().and_then(|engine| {
+                let made = place.get_or_insert_with(|| {
+                    Prepared::new(workload, measure.takes_tokens(), self.precision)
+                        .map_err(Missing::from)
+                });
+                made.as_ref().map(|made| (engine, made))
             });
             match made {
-                Ok(made) => self.measure(site, engine, workload, made, *measure, results),
+                Ok((engine, made)) => {
+                    self.measure(site, engine, workload, made, *measure, results);
+                }
                 Err(missing) => {
                     let all = self.strategies.iter();
                     let records = all.map(|s| self.missing(site, workload, *measure, *s, missing));
                     results.records.extend(records);
                 }
             }
+            fill_busy(&mut results.records[first..]);
+            each(&results.records[done..]);
         }
-        fill_busy(&mut results.records[first..]);
     }
 
     fn refusal<'a>(&self, site: &'a Site, workload: &Workload) -> Result<&'a Engine, Missing> {

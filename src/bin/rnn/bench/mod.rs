@@ -29,7 +29,7 @@ use serde_json::Value;
 use self::args::OutputFormat;
 use self::compare::Comparison;
 use self::drive::{Judged, Results, Sweep};
-use self::record::{Build, Status};
+use self::record::{Build, Record, Status};
 use self::sites::Site;
 use self::suites::Suite;
 use self::workload::{Workload, as_f64};
@@ -59,13 +59,16 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     if args.suite == Some(Suite::Calibration) {
         return print(&constants(&sites, args.output)?);
     }
-    let results = sweep(args, &build, &sites, &workloads, &mut reporter);
+    let (results, printed) = sweep(args, &build, &sites, &workloads, &mut reporter);
     let records = &results.records;
     if let Some(draft) = draft {
         plot::save(&html::page(records, &build, &sites), draft)?;
     }
     let comparison = old.map(|old| compare::compare(&old, records));
-    let mut text = print::render(records, &build, args.output)?;
+    let mut text = match args.output {
+        OutputFormat::Jsonl => String::new(),
+        format => print::render(records, &build, format)?,
+    };
     if let Some(comparison) = &comparison {
         let words = comparison_text(comparison);
         if args.output == OutputFormat::Md {
@@ -75,7 +78,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
             eprint!("{words}");
         }
     }
-    let printed = print(&text);
+    let printed = printed.and_then(|()| print(&text));
     let is_bad = conclude(args, &results, comparison.as_ref(), &reporter);
     // The verdict stands whether or not somebody reads the table.
     if is_bad { Err(Failure::Found) } else { printed }
@@ -129,14 +132,15 @@ fn conclude(
     is_bad | (args.fail_on_regression && comparison.is_some_and(|c| c.regressions > 0))
 }
 
-/// Measures everything, with progress on standard error.
+/// Measures everything, with progress on standard error. Lines of JSON are printed as they come, so that a
+/// run that is killed leaves what it measured; gives what became of printing them.
 fn sweep(
     args: &BenchArgs,
     build: &Build,
     sites: &[Site],
     workloads: &[Workload],
     reporter: &mut Reporter,
-) -> Results {
+) -> (Results, Result<()>) {
     let strategies = args.strategies();
     let count: usize = workloads.iter().map(|w| args.measures(w).len()).sum();
     let count = count * sites.len() * strategies.len();
@@ -152,16 +156,23 @@ fn sweep(
     let weights: Vec<u64> = workloads.iter().map(weight).collect();
     let work = weights.iter().copied().fold(0, u64::saturating_add);
     reporter.start_work(work.saturating_mul(sites.len() as u64));
+    let mut printed = Ok(());
+    let mut each = |records: &[Record]| {
+        if args.output == OutputFormat::Jsonl && printed.is_ok() {
+            let lines = print::render(records, build, args.output);
+            printed = lines.and_then(|lines| reporter.aside(|| print(&lines)));
+        }
+    };
     for site in sites {
         for (workload, weight) in workloads.iter().zip(&weights) {
             reporter.doing(&workload.name());
-            sweep.workload(site, workload, &mut results);
+            sweep.workload(site, workload, &mut results, &mut each);
             reporter.advance_work(*weight);
         }
     }
     let elapsed = reporter.stop();
     reporter.note(&format!("measured in {:.1} s", elapsed.as_secs_f64()));
-    results
+    (results, printed)
 }
 
 /// Samples take a fixed time, and what exceeds it takes longer.
