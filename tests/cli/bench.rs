@@ -1,7 +1,7 @@
 //! `rnn bench` on the CPU path, with tiny shapes: what it prints, and what it flags.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -79,6 +79,25 @@ fn bench_runs_nothing_twice() {
     let taken = &adapters["adapters"][usize::try_from(index).expect("a place")]["name"];
     if taken.as_str().is_some_and(|taken| taken.contains("llvmpipe")) {
         assert_eq!(bench(&[&once[..], &["--device", name.as_str()]].concat()), 6);
+    }
+}
+
+#[test]
+fn bench_records_the_commit_of_the_checkout() {
+    let list = records(&Folder::new().rnn(&format!("{TINY} --hidden 4 -o json")).ok());
+    let commit = list[0]["commit"].as_str().expect("a text");
+    if let Ok(given) = std::env::var("WGPU_RNN_COMMIT") {
+        assert_eq!(commit, given, "the caller's name wins");
+        return;
+    }
+    let root = env!("CARGO_MANIFEST_DIR");
+    let git = Command::new("git").args(["-C", root, "rev-parse", "--short", "HEAD"]).output();
+    match git.ok().filter(|git| git.status.success()) {
+        Some(git) if std::path::Path::new(root).join(".git").exists() => {
+            let hash = String::from_utf8(git.stdout).expect("text");
+            assert_eq!(commit.trim_end_matches("-dirty"), hash.trim());
+        }
+        _ => assert_eq!(commit, "n/a"),
     }
 }
 

@@ -121,7 +121,7 @@ pub(super) struct Build {
     pub(super) date: String,
     /// Version of this crate.
     pub(super) crate_version: String,
-    /// Git commit, where the build was told.
+    /// Git commit, where `build.rs` found one.
     pub(super) commit: String,
     /// Version of wgpu.
     pub(super) wgpu_version: String,
