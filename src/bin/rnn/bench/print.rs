@@ -385,7 +385,7 @@ mod tests {
         let record = filled(&adapter(0, "gl"), &Workload::new(Cell::Gru, [1, 2, 3, 4]), 1.0);
         let mut json = BTreeSet::new();
         paths(&serde_json::to_value(&record).expect("JSON"), "", &mut json);
-        let text = render(&[record.clone()], &Build::now("shape"), OutputFormat::Csv);
+        let text = render(std::slice::from_ref(&record), &Build::now("shape"), OutputFormat::Csv);
         let text = text.expect("a text");
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let header = reader.headers().expect("a header").clone();
