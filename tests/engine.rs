@@ -139,7 +139,10 @@ fn explain_names_strategy_and_reason() {
         let text = engine.load(&lstm(4, 8)).expect("loads").explain(2, 100).expect("fits");
         // The choice with its time, then the others with theirs.
         assert!(text.contains("resident: ") && text.contains("a step predicted; "), "{text}");
-        assert!(text.contains("dispatches") && text.contains("projection by gemm"), "{name}: {text}");
+        assert!(
+            text.contains("dispatches") && text.contains("projection by gemm"),
+            "{name}: {text}"
+        );
         for strategy in Strategy::ALL.into_iter().filter(|s| *s != Strategy::Auto) {
             assert!(text.contains(strategy.name()), "{name}: {}: {text}", strategy.name());
         }

@@ -444,3 +444,33 @@ fn textures_are_read_where_they_pay_and_may_be() {
     assert!(kernels(&plan).contains(&Kernel::RecurTile), "{:?}", kernels(&plan));
     assert!(kernels(&plan).contains(&Kernel::GemmTile), "{:?}", kernels(&plan));
 }
+
+#[test]
+fn a_software_adapter_compiles_for_seconds_where_runs_gain_by_it() {
+    let caps = DeviceCaps {
+        is_software: true,
+        subgroup: Some(8),
+        texture_lines: 16_384,
+        workgroups_at_once: 2,
+        max_invocations: 1024,
+        constants: Constants::for_software(2, true),
+        ..DeviceCaps::webgpu_default()
+    };
+    let choice = |network: &NetworkSpec, batch, steps| {
+        let plan = Plan::new(network, request(batch, steps, Strategy::Auto), &caps).expect("fits");
+        plan.choices[0].clone()
+    };
+    // A few microseconds are not worth a second.
+    let tiny = choice(&network(Cell::Lstm, 8, 8), 2, 4);
+    assert!(tiny.leaves_slow_out && tiny.strategy.compiles_fast(), "{}", tiny.reason);
+    assert!(tiny.reason.contains("drivers that compile for seconds must gain"), "{}", tiny.reason);
+    // A frame of 3.8 ms is, and so is one whose input projection takes most of its time.
+    for network in [network(Cell::Lstm, 512, 512), network(Cell::RnnTanh, 2048, 128)] {
+        let frame = choice(&network, 1, 1);
+        assert!(!frame.leaves_slow_out, "{}", frame.reason);
+        assert_eq!(frame.input_kernel, "gemm_tile", "{}", frame.reason);
+    }
+    // On two threads a dispatch costs more than the second one brings to a step of 57 us.
+    let few = choice(&network(Cell::Gru, 64, 256), 1, 60);
+    assert_eq!(few.strategy, Strategy::ResidentTile, "{}", few.reason);
+}

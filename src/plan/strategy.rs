@@ -202,8 +202,8 @@ impl LayerChoice {
 const FEW_THREADS: u64 = 16_384;
 
 /// Seconds that a run must gain before a software adapter compiles kernels that take it up to three: batches and
-/// frames mostly come thousands of times.
-pub const WORTH_COMPILING: f64 = 0.5e-3;
+/// frames mostly come ten thousand times, and a driver on disk keeps what was compiled.
+pub const WORTH_COMPILING: f64 = 0.1e-3;
 
 /// What the planner is asked to run layers with.
 #[derive(Clone, Copy, Debug)]

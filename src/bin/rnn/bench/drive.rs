@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wgpu_rnn::plan::{Constants, Work};
+use wgpu_rnn::plan::{Constants, WORTH_COMPILING, Work};
 use wgpu_rnn::{Engine, Precision, Strategy};
 
 use super::args::BenchArgs;
@@ -202,21 +202,27 @@ impl Sweep<'_> {
     }
 }
 
-/// Pairs those that could be measured with their samples; no rivals are drivers that the planner leaves out of a
-/// run as short as this because they compile for longer, which the clock does not see.
+/// Pairs those that could be measured with their samples; no rivals are drivers that the planner leaves out because they
+/// compile for seconds, unless they gain what is worth it.
 fn contenders<'a>(
     runners: &'a [Runner<'_>],
     samples: &'a [wgpu_rnn::Result<Samples>],
 ) -> Vec<Contender<'a>> {
-    let leaves_slow_out = runners.iter().any(|r| r.strategy == Strategy::Auto && r.leaves_slow_out);
     let of = |(runner, samples): (&'a Runner<'_>, &'a wgpu_rnn::Result<Samples>)| {
-        if leaves_slow_out && !runner.strategy.compiles_fast() {
-            return None;
-        }
         let seconds = &samples.as_ref().ok()?.seconds;
-        Some(Contender { strategy: runner.strategy, used: &runner.used, seconds })
+        Some((runner, Contender { strategy: runner.strategy, used: &runner.used, seconds }))
     };
-    runners.iter().zip(samples).filter_map(of).collect()
+    let all: Vec<_> = runners.iter().zip(samples).filter_map(of).collect();
+    let median = |contender: &Contender<'_>| Stats::of(contender.seconds).map(|s| s.median);
+    let auto = all.iter().find(|(runner, _)| runner.strategy == Strategy::Auto);
+    let leaves_slow_out = auto.is_some_and(|(runner, _)| runner.leaves_slow_out);
+    let auto = auto.and_then(|(_, contender)| median(contender));
+    let is_rival = |(runner, contender): &(&Runner<'_>, Contender<'_>)| {
+        let gain = auto.zip(median(contender)).map(|(auto, own)| auto - own);
+        let pays = gain.is_some_and(|gain| gain >= WORTH_COMPILING);
+        !leaves_slow_out || runner.strategy.compiles_fast() || pays
+    };
+    all.into_iter().filter(is_rival).map(|(_, contender)| contender).collect()
 }
 
 /// What turns seconds into figures.
