@@ -57,6 +57,14 @@ fn main(
         }
     }
 
+    //@ for once in TEXTURES
+    //@ for q in GROUPS
+    //@ for r in ROWS
+    let base_${q}_${r} = base[${q}u * ROWS + ${r}u];
+    //@ end
+    //@ end
+    //@ end
+
     // A lane without columns of its own repeats the last ones and stores nothing.
     //@ for c in COLUMNS
     let unit_${c} = min((block + ${c}u) * LANES + sub_lane, columns - 1u);
@@ -68,23 +76,23 @@ fn main(
 
     // Mode 1 writes into the whole [T, B, N] array, the others into the chunk.
     let c_row0 = select(d * row_count, gemm.first_step * gemm.batch, MODE == 1u) + row0;
-    // Through memory, so that the store is compiled once and not once a row.
-    for (var part = 0u; part < COLUMNS; part++) {
-        let unit = (block + part) * LANES + sub_lane;
+    // A loop over tiles, so that the store is compiled once and not once a row; one picks its tile, because an array of
+    // them would be memory.
+    for (var part = 0u; part < GROUPS * COLUMNS; part++) {
+        let column = part % COLUMNS;
+        let unit = (block + column) * LANES + sub_lane;
+        var sums = acc_0_0_0;
+        //@ for q in GROUPS
         //@ for c in COLUMNS
-        if (part == ${c}u) {
-            //@ for q in GROUPS
-            //@ for r in ROWS
-            staged[${q}u * ROWS + ${r}u] = row_of(acc_${q}_${c}_0, ${r}u);
-            //@ end
-            //@ end
-        }
+        sums = chosen(sums, acc_${q}_${c}_0, part == ${q}u * COLUMNS + ${c}u);
+        //@ end
         //@ end
         let bias_v = bias[d * columns + min(unit, columns - 1u)];
-        for (var r = 0u; r < ROW_COUNT; r++) {
-            let at = whole((c_row0 + r) * columns + unit, sub_lane);
-            if (unit < columns && found[r] != MISSING) {
-                c[at] = staged[r] + bias_v + unknown_value(found[r]);
+        for (var r = 0u; r < ROWS; r++) {
+            let row = part / COLUMNS * ROWS + r;
+            let at = whole((c_row0 + row) * columns + unit, sub_lane);
+            if (unit < columns && found[row] != MISSING) {
+                c[at] = picked(sums, r) + bias_v + unknown_value(found[row]);
             }
         }
     }

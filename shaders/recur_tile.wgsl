@@ -28,20 +28,17 @@ struct Step {
 const ROW_COUNT: u32 = GROUPS * ROWS;
 
 var<private> len: array<u32, ROW_COUNT>;
-// Where the rows' h_{t-1} lies, what this lane brings of it, and the sums of a pass: [rows, COLUMNS, G].
+// Where the rows' h_{t-1} lies, and what this lane brings of it.
 var<private> base: array<u32, ROW_COUNT>;
 var<private> staged: array<vec4f, ROW_COUNT>;
-var<private> sums: array<vec4f, ROW_COUNT * COLUMNS * GATES>;
 
-// One row and unit: from the sums of its gates, which start at `sums_at`, to the new states.
-fn update(sums_at: u32, s: u32, row: u32, row_len: u32, before_at: u32, d: u32, unit: u32) {
+// One row and unit: from the sums of its gates to the new states.
+fn update(gh: array<vec4f, GATES>, s: u32, row: u32, row_len: u32, before_at: u32, d: u32, unit: u32) {
     let columns = GATES * recur.units4;
     let gx0 = gates_index(s, row, d, columns) + unit;
     var gx: array<vec4f, GATES>;
-    var gh: array<vec4f, GATES>;
     //@ for g in GATES
     gx[${g}] = gates_x[gx0 + ${g}u * recur.units4];
-    gh[${g}] = sums[sums_at + ${g}u];
     //@ end
     keep_gates(gx0, gh);
     let t = time_of(s, row_len, reads_backwards(recur.reverse_mask, d));
@@ -87,6 +84,14 @@ fn main(
                 base[r] = state_before(s, row0 + r, len[r], d);
             }
         }
+        // In a texture a row that has ended has its last state, and is not longer than the others.
+        //@ for once in TEXTURES
+        //@ for q in GROUPS
+        //@ for r in ROWS
+        let base_${q}_${r} = state_before(s, min(row0 + ${q}u * ROWS + ${r}u, recur.batch - 1u), 0u, d);
+        //@ end
+        //@ end
+        //@ end
         for (var pass_index = 0u; pass_index < passes; pass_index++) {
             let block = ((group.y * passes + pass_index) * SUBGROUPS + subgroup) * COLUMNS;
             // A lane without units of its own repeats the last ones and stores nothing.
@@ -104,22 +109,31 @@ fn main(
             let bias_${c}_${g} = bias_hh[d * columns + ${g}u * recur.units4 + unit_${c}];
             //@ end
             //@ end
-            // Through memory, so that the update is compiled once and not once a row.
-            //@ for q in GROUPS
-            //@ for c in COLUMNS
-            //@ for g in GATES
-            //@ for r in ROWS
-            sums[((${q}u * ROWS + ${r}u) * COLUMNS + ${c}u) * GATES + ${g}u] = row_of(acc_${q}_${c}_${g}, ${r}u) + bias_${c}_${g};
-            //@ end
-            //@ end
-            //@ end
-            //@ end
-            for (var r = 0u; r < ROW_COUNT; r++) {
-                if (s < len[r]) {
-                    for (var c = 0u; c < COLUMNS; c++) {
-                        let unit = (block + c) * LANES + sub_lane;
+            // A loop over tiles, so that the update is compiled once and not once a row; one picks its tile, because an array
+            // of them would be memory.
+            for (var part = 0u; part < GROUPS * COLUMNS; part++) {
+                let group_of_rows = part / COLUMNS;
+                let column = part % COLUMNS;
+                //@ for g in GATES
+                var sums_${g} = acc_0_0_${g};
+                var bias_${g} = bias_0_${g};
+                //@ for c in COLUMNS
+                //@ for q in GROUPS
+                sums_${g} = chosen(sums_${g}, acc_${q}_${c}_${g}, part == ${q}u * COLUMNS + ${c}u);
+                //@ end
+                bias_${g} = select(bias_${g}, bias_${c}_${g}, column == ${c}u);
+                //@ end
+                //@ end
+                let unit = (block + column) * LANES + sub_lane;
+                for (var r = 0u; r < ROWS; r++) {
+                    let row = group_of_rows * ROWS + r;
+                    if (s < len[row]) {
                         if (unit < recur.units4) {
-                            update((r * COLUMNS + c) * GATES, s, row0 + r, len[r], base[r], d, unit);
+                            var gh: array<vec4f, GATES>;
+                            //@ for g in GATES
+                            gh[${g}] = picked(sums_${g}, r) + bias_${g};
+                            //@ end
+                            update(gh, s, row0 + row, len[row], base[row], d, unit);
                         }
                     }
                 }

@@ -18,3 +18,13 @@ fn row_of(rows: Rows, r: u32) -> vec4f {
 fn with_row(rows: Rows, r: u32, value: vec4f) -> Rows {
     return value;
 }
+
+// Of two tiles the second where `takes`.
+fn chosen(rows: Rows, other: Rows, takes: bool) -> Rows {
+    return select(rows, other, takes);
+}
+
+// A row by an index that the compiler does not know.
+fn picked(rows: Rows, r: u32) -> vec4f {
+    return rows;
+}

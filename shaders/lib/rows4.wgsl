@@ -23,3 +23,16 @@ fn with_row(rows: Rows, r: u32, value: vec4f) -> Rows {
     changed[r] = value;
     return changed;
 }
+
+// Of two tiles the second where `takes`.
+fn chosen(rows: Rows, other: Rows, takes: bool) -> Rows {
+    return Rows(
+        select(rows[0], other[0], takes), select(rows[1], other[1], takes),
+        select(rows[2], other[2], takes), select(rows[3], other[3], takes),
+    );
+}
+
+// A row by an index that the compiler does not know, without a way through memory.
+fn picked(rows: Rows, r: u32) -> vec4f {
+    return select(select(rows[0], rows[1], r == 1u), select(rows[2], rows[3], r == 3u), r >= 2u);
+}

@@ -215,6 +215,10 @@ impl Variant {
         text
     }
 
+    const fn reads_textures(&self) -> bool {
+        matches!(self.kernel, Kernel::RecurTileTextures | Kernel::GemmTileTextures)
+    }
+
     /// Returns a size that text loops may name.
     fn size(&self, name: &str) -> Option<u32> {
         match name {
@@ -222,6 +226,9 @@ impl Variant {
             "ROWS" => self.rows.map(RowTile::rows),
             // Tiles of sixteen columns in a block of 64.
             "TILES" => Some(4),
+            // Lines for loads from textures, which a software adapter compiles to little, and for all others.
+            "TEXTURES" => Some(u32::from(self.reads_textures())),
+            "BUFFERS" => Some(u32::from(!self.reads_textures())),
             _ => self.consts.iter().find(|(n, _)| *n == name).map(|(_, value)| *value),
         }
     }
@@ -237,7 +244,7 @@ impl std::fmt::Display for Variant {
         if let Some(cell) = self.cell {
             write!(f, " {cell}")?;
         }
-        if matches!(self.kernel, Kernel::RecurTileTextures | Kernel::GemmTileTextures) {
+        if self.reads_textures() {
             f.write_str(" textures")?;
         }
         if let Some(rows) = self.rows {
