@@ -76,8 +76,8 @@ fn main(
 
     // Mode 1 writes into the whole [T, B, N] array, the others into the chunk.
     let c_row0 = select(d * row_count, gemm.first_step * gemm.batch, MODE == 1u) + row0;
-    // A loop over tiles, so that the store is compiled once and not once a row; one picks its tile, because an array of
-    // them would be memory.
+    // A loop over tiles, so that the store is not compiled for each; it picks one by selects, because an array of tiles
+    // would be memory.
     for (var part = 0u; part < GROUPS * COLUMNS; part++) {
         let column = part % COLUMNS;
         let unit = (block + column) * LANES + sub_lane;

@@ -84,7 +84,7 @@ fn main(
                 base[r] = state_before(s, row0 + r, len[r], d);
             }
         }
-        // In a texture a row that has ended has its last state, and is not longer than the others.
+        // Rows that have ended, and those beyond the batch, read some row's states; nothing is written for them.
         //@ for once in TEXTURES
         //@ for q in GROUPS
         //@ for r in ROWS
@@ -109,8 +109,8 @@ fn main(
             let bias_${c}_${g} = bias_hh[d * columns + ${g}u * recur.units4 + unit_${c}];
             //@ end
             //@ end
-            // A loop over tiles, so that the update is compiled once and not once a row; one picks its tile, because an array
-            // of them would be memory.
+            // A loop over tiles, so that the update is not compiled for each; it picks one by selects, because an array of
+            // tiles would be memory.
             for (var part = 0u; part < GROUPS * COLUMNS; part++) {
                 let group_of_rows = part / COLUMNS;
                 let column = part % COLUMNS;

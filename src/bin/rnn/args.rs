@@ -172,3 +172,13 @@ pub(crate) fn parse_positive(text: &str) -> Result<usize, String> {
         Ok(count) => Ok(count),
     }
 }
+
+/// Parses a number of at least 0.
+pub(crate) fn parse_not_negative<T>(text: &str) -> Result<T, String>
+where
+    T: std::str::FromStr + Copy + Into<f64>,
+{
+    let fits = |value: &T| (*value).into().is_finite() && (*value).into() >= 0.0;
+    let value = text.parse().ok().filter(fits);
+    value.ok_or_else(|| "expected a number of at least 0".to_owned())
+}

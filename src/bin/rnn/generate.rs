@@ -7,7 +7,7 @@ use serde_json::json;
 use wgpu_rnn::model::{Unit, Vocabulary};
 use wgpu_rnn::{Generator, Model, Sampling, Strategy};
 
-use crate::args::{ModelArgs, parse_positive};
+use crate::args::{ModelArgs, parse_not_negative, parse_positive};
 use crate::data::read::text::vocabulary as wanted;
 use crate::device::DeviceArgs;
 use crate::failure::{Failure, Result};
@@ -50,7 +50,7 @@ pub(crate) struct GenerateArgs {
     length: usize,
 
     /// What scores are divided by: below 1 likely tokens become likelier; 0 takes the likeliest
-    #[arg(long, value_name = "X", default_value = "1", value_parser = parse_temperature,
+    #[arg(long, value_name = "X", default_value = "1", value_parser = parse_not_negative::<f32>,
         allow_negative_numbers = true)]
     temperature: f32,
 
@@ -76,11 +76,6 @@ pub(crate) struct GenerateArgs {
     /// Print nothing on standard error but warnings and errors
     #[arg(short, long)]
     quiet: bool,
-}
-
-fn parse_temperature(text: &str) -> Result<f32, String> {
-    let value = text.parse::<f32>().ok().filter(|value| value.is_finite() && *value >= 0.0);
-    value.ok_or_else(|| "expected a number of at least 0".to_owned())
 }
 
 fn parse_part(text: &str) -> Result<f32, String> {

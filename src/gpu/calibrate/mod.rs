@@ -102,7 +102,7 @@ pub(crate) fn calibrate(gpu: &Gpu, tell: &mut dyn FnMut(CalibrationEvent)) -> Re
         barrier,
         round_trip,
     };
-    let threads = if gpu.caps.is_software { gpu.caps.workgroups_at_once } else { 1 };
+    let threads = threads_of(&gpu);
     let (constants, busy) = mended(measured, threads);
     if let Some(gain) = busy {
         tell(CalibrationEvent::Busy { threads, gain });
@@ -111,6 +111,11 @@ pub(crate) fn calibrate(gpu: &Gpu, tell: &mut dyn FnMut(CalibrationEvent)) -> Re
         Some(fault) => Err(gpu.device_error(format!("calibration: {fault}"))),
         None => Ok(constants),
     }
+}
+
+/// Threads of a software adapter, which are equal; 1 for hardware, whose workgroups are no threads.
+fn threads_of(gpu: &Gpu) -> u32 {
+    if gpu.caps.is_software { gpu.caps.workgroups_at_once } else { 1 }
 }
 
 /// Puts estimates in the place of what `threads` equal threads did beside other work on the machine, and returns the
@@ -187,7 +192,7 @@ fn multiply(
     for attempt in 0..TRIES {
         // The fastest of all: other work only slows down.
         measure_multiply(bench, sizes, vectors, &mut best)?;
-        if !bench.gpu.caps.is_software || best[0] > LEAST_GAIN * best[1] {
+        if threads_of(bench.gpu) < 2 || best[0] >= LEAST_GAIN * best[1] {
             break;
         }
         if attempt + 1 < TRIES {

@@ -8,7 +8,7 @@ use wgpu_rnn::train::{CrossEntropy, Loss, Optimizer, Schedule};
 use wgpu_rnn::{Cell, TrainerOptions};
 
 use super::checkpoint;
-use crate::args::{parse_cell, parse_positive};
+use crate::args::{parse_cell, parse_not_negative, parse_positive};
 use crate::data::same_file;
 use crate::device::DeviceArgs;
 use crate::failure::{Failure, Result};
@@ -173,17 +173,17 @@ pub(super) struct OptimizerArgs {
     pub(super) optimizer: String,
 
     /// The learning rate (the largest one of a schedule)
-    #[arg(long, value_name = "X", default_value = "0.001", value_parser = parse_rate,
+    #[arg(long, value_name = "X", default_value = "0.001", value_parser = parse_not_negative::<f32>,
         allow_negative_numbers = true)]
     pub(super) lr: f32,
 
     /// The optimizer's weight decay, for weights and not for biases
-    #[arg(long, value_name = "X", default_value = "0", value_parser = parse_rate,
+    #[arg(long, value_name = "X", default_value = "0", value_parser = parse_not_negative::<f32>,
         allow_negative_numbers = true)]
     pub(super) weight_decay: f32,
 
     /// Momentum of sgd
-    #[arg(long, value_name = "X", default_value = "0", value_parser = parse_rate,
+    #[arg(long, value_name = "X", default_value = "0", value_parser = parse_not_negative::<f32>,
         allow_negative_numbers = true)]
     pub(super) momentum: f32,
 
@@ -201,7 +201,7 @@ pub(super) struct OptimizerArgs {
     pub(super) step_size: Option<usize>,
 
     /// The factor of --schedule step [default: 0.1]
-    #[arg(long, value_name = "X", value_parser = parse_factor, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", value_parser = parse_not_negative::<f64>, allow_negative_numbers = true)]
     pub(super) gamma: Option<f64>,
 
     /// Steps of linear warm-up of --schedule cosine [default: 0]
@@ -209,17 +209,17 @@ pub(super) struct OptimizerArgs {
     pub(super) warm_up: Option<u64>,
 
     /// The largest norm of all gradients together; 0 for no bound
-    #[arg(long, value_name = "X", default_value = "1", value_parser = parse_rate,
+    #[arg(long, value_name = "X", default_value = "1", value_parser = parse_not_negative::<f32>,
         allow_negative_numbers = true)]
     pub(super) clip_norm: f32,
 
     /// Bounds every value of a gradient to this, either way, after --clip-norm; 0 for no bound
-    #[arg(long, value_name = "X", default_value = "0", value_parser = parse_rate,
+    #[arg(long, value_name = "X", default_value = "0", value_parser = parse_not_negative::<f32>,
         allow_negative_numbers = true)]
     pub(super) clip_value: f32,
 
     /// The part of a class that is spread over all of them, for classes and tokens
-    #[arg(long, value_name = "P", default_value = "0", value_parser = parse_rate,
+    #[arg(long, value_name = "P", default_value = "0", value_parser = parse_not_negative::<f32>,
         allow_negative_numbers = true)]
     pub(super) label_smoothing: f32,
 }
@@ -282,16 +282,6 @@ pub(super) enum Validate {
     Count(usize),
     /// A file of its own.
     File(PathBuf),
-}
-
-fn parse_rate(text: &str) -> Result<f32, String> {
-    let value = text.parse::<f32>().ok().filter(|value| value.is_finite() && *value >= 0.0);
-    value.ok_or_else(|| "expected a number of at least 0".to_owned())
-}
-
-fn parse_factor(text: &str) -> Result<f64, String> {
-    let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
-    value.ok_or_else(|| "expected a number of at least 0".to_owned())
 }
 
 fn parse_validate(text: &str) -> Result<Validate, String> {
