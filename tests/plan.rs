@@ -470,6 +470,11 @@ fn a_software_adapter_compiles_for_seconds_where_runs_gain_by_it() {
         assert!(!frame.leaves_slow_out, "{}", frame.reason);
         assert_eq!(frame.input_kernel, "gemm_tile", "{}", frame.reason);
     }
+    // Tokens take a row of W_ih in place of that product.
+    let tokens = network(Cell::RnnTanh, 2048, 128);
+    let tokens = NetworkSpec { input: InputSpec::OneHot { vocab: 2048 }, ..tokens };
+    let frame = choice(&tokens, 1, 1);
+    assert!(frame.leaves_slow_out && frame.input_kernel == "one_hot", "{}", frame.reason);
     // On two threads a dispatch costs more than the second one brings to a step of 57 us.
     let few = choice(&network(Cell::Gru, 64, 256), 1, 60);
     assert_eq!(few.strategy, Strategy::ResidentTile, "{}", few.reason);

@@ -80,6 +80,7 @@ impl<'a> Builder<'a> {
             strategy: request.strategy,
             precision: request.precision,
             has_textures: texture::may_be_read(&request, caps),
+            gathers_input: matches!(network.input, InputSpec::OneHot { .. }),
         };
         let choices = choices(network, request.train, ask, caps)?;
         let textures = Textures::default();

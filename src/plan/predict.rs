@@ -307,7 +307,8 @@ mod tests {
     use crate::plan::strategy::choose;
 
     fn ask(batch: u32, strategy: Strategy) -> Ask {
-        Ask { batch, steps: 100, strategy, precision: Precision::F32, has_textures: false }
+        let precision = Precision::F32;
+        Ask { batch, steps: 100, strategy, precision, has_textures: false, gathers_input: false }
     }
 
     #[test]

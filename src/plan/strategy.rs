@@ -214,6 +214,8 @@ pub(super) struct Ask {
     pub(super) precision: Precision,
     /// Whether kernels may read textures.
     pub(super) has_textures: bool,
+    /// Whether the input projection is a row of W_ih for each token, and no product.
+    pub(super) gathers_input: bool,
 }
 
 /// Picks the drivers of a network's layers: those that were asked for, or those with the least predicted
@@ -253,7 +255,12 @@ pub(super) fn choose_each(
     ask: Ask,
     caps: &DeviceCaps,
 ) -> Result<Vec<LayerChoice>> {
-    layers.iter().map(|spec| choose(spec, ask, caps)).collect()
+    let of = |(index, spec): (usize, &LayerSpec)| {
+        // Tokens enter the first layer alone.
+        let ask = Ask { gathers_input: ask.gathers_input && index == 0, ..ask };
+        choose(spec, ask, caps)
+    };
+    layers.iter().enumerate().map(of).collect()
 }
 
 /// The wavefront over every stack, when the stacks hold every layer.
@@ -334,7 +341,7 @@ fn pick(spec: &LayerSpec, ask: Ask, caps: &DeviceCaps, shapes: &[Shaped]) -> (St
 }
 
 /// Predicted seconds of a step's input projection on a software adapter, by the kernel that computes it; on hardware it
-/// is the same for all drivers, and left out.
+/// is the same for all drivers, and left out, as a gather of rows is.
 struct InputSeconds {
     quick: f64,
     tiled: f64,
@@ -342,7 +349,7 @@ struct InputSeconds {
 
 impl InputSeconds {
     fn of(spec: &LayerSpec, ask: Ask, caps: &DeviceCaps) -> Self {
-        if !caps.is_software {
+        if !caps.is_software || ask.gathers_input {
             return Self { quick: 0.0, tiled: 0.0 };
         }
         // All steps are rows of one product.

@@ -328,6 +328,7 @@ mod tests {
                 strategy: Strategy::Auto,
                 precision,
                 has_textures: false,
+                gathers_input: false,
             };
             strategy::choose_all(&layers, ask, caps).expect("takes the layers")
         };
@@ -347,7 +348,8 @@ mod tests {
         let caps = DeviceCaps::webgpu_default();
         let layers = [layer(Cell::Lstm, 8), layer(Cell::Gru, 8)];
         let (strategy, precision) = (Strategy::Wavefront, Precision::F32);
-        let ask = Ask { batch: 1, steps: 10, strategy, precision, has_textures: false };
+        let (has_textures, gathers_input) = (false, false);
+        let ask = Ask { batch: 1, steps: 10, strategy, precision, has_textures, gathers_input };
         let error = strategy::choose_all(&layers, ask, &caps);
         let error = error.expect_err("no stack").to_string();
         assert!(error.contains("two or more equal layers"), "{error}");
