@@ -5,7 +5,7 @@
 //
 // Grid: x over SUBGROUPS·COLUMNS·LANES column groups, y over tiles of rows, z over directions.
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
-// Needs: lib/{index,gemm,rowsN,shuffleN,tile_product,whole}, and lib/gemm_buffers or lib/{gemm_textures,texel}:
+// Needs: lib/{index,gemm,rowsN,shuffleN,tile_product,whole,repeated}, and lib/gemm_buffers or lib/{gemm_textures,texel}:
 // bindings 1 and 2. Host: src/kernel/table.rs, src/plan/gemm.rs.
 
 @group(0) @binding(0) var<uniform> gemm: Gemm;
@@ -31,6 +31,7 @@ fn main(
     @builtin(subgroup_invocation_id) sub_lane: u32,
     @builtin(subgroup_id) subgroup: u32,
     @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
 ) {
     let d = group.z;
     let row0 = group.y * ROW_COUNT;
@@ -78,7 +79,9 @@ fn main(
     let c_row0 = select(d * row_count, gemm.first_step * gemm.batch, MODE == 1u) + row0;
     // A loop over tiles, so that the store is not compiled for each; it picks one by selects, because an array of tiles
     // would be memory.
-    for (var part = 0u; part < GROUPS * COLUMNS; part++) {
+    let parts = repeated(GROUPS * COLUMNS, groups);
+    let rows_of_part = repeated(ROWS, groups);
+    for (var part = 0u; part < parts; part++) {
         let column = part % COLUMNS;
         let unit = (block + column) * LANES + sub_lane;
         var sums = acc_0_0_0;
@@ -88,7 +91,7 @@ fn main(
         //@ end
         //@ end
         let bias_v = bias[d * columns + min(unit, columns - 1u)];
-        for (var r = 0u; r < ROWS; r++) {
+        for (var r = 0u; r < rows_of_part; r++) {
             let row = part / COLUMNS * ROWS + r;
             let at = whole((c_row0 + row) * columns + unit, sub_lane);
             if (unit < columns && found[row] != MISSING) {

@@ -8,7 +8,7 @@
 // or in a texture beside it. Weights are read from a buffer or a texture.
 // Grid: x over tiles of ROW_COUNT rows, y over parts of the units, z over directions.
 // Lines between `//@ for v in N` and `//@ end` are written N times, `${v}` is the index.
-// Needs: a cell file, lib/{own or custom,no_tape or tape,activation,advance,index,recur,rowsN,shuffleN,tile_product,whole}, and
+// Needs: a cell file, lib/{own or custom,no_tape or tape,activation,advance,index,recur,rowsN,shuffleN,tile_product,whole,repeated}, and
 // lib/{weight_buffer,state_buffer} or lib/{weight_texture,state_texture,texel}: bindings 3 and 5.
 // Host: src/kernel/table.rs, src/plan/tile.rs.
 
@@ -32,18 +32,15 @@ var<private> len: array<u32, ROW_COUNT>;
 var<private> base: array<u32, ROW_COUNT>;
 var<private> staged: array<vec4f, ROW_COUNT>;
 
-// One row and unit: from the sums of its gates to the new states.
-fn update(gh: array<vec4f, GATES>, s: u32, row: u32, row_len: u32, before_at: u32, d: u32, unit: u32) {
-    let columns = GATES * recur.units4;
-    let gx0 = gates_index(s, row, d, columns) + unit;
+// One row and unit: from the sums of its gates to the new states. `gx_at` is the place of its first input gate.
+fn update(gh: array<vec4f, GATES>, s: u32, row: u32, gx_at: u32, before_at: u32, y_at: u32, d: u32, unit: u32) {
     var gx: array<vec4f, GATES>;
     //@ for g in GATES
-    gx[${g}] = gates_x[gx0 + ${g}u * recur.units4];
+    gx[${g}] = gates_x[gx_at + ${g}u * recur.units4];
     //@ end
-    keep_gates(gx0, gh);
-    let t = time_of(s, row_len, reads_backwards(recur.reverse_mask, d));
+    keep_gates(gx_at, gh);
     let cell_at = state_index(row, d, recur.units4) + unit;
-    let h = advance(gx, gh, source_row(before_at + unit), cell_at, y_index(t, row, d) + unit, d, unit);
+    let h = advance(gx, gh, source_row(before_at + unit), cell_at, y_at, d, unit);
     keep_state(s, row, d, unit, h);
 }
 
@@ -61,6 +58,7 @@ fn main(
     let k4_count = recur.state4;
     let weight_at = d * k4_count * 4u * columns;
     let first = recur.first_step + step.index;
+    let is_reverse = reads_backwards(recur.reverse_mask, d);
 
     var tile_len = 0u;
     for (var r = 0u; r < ROW_COUNT; r++) {
@@ -74,6 +72,8 @@ fn main(
     // Blocks of units that a subgroup computes, one after the other.
     let width = SUBGROUPS * COLUMNS * LANES * groups.y;
     let passes = (recur.units4 + width - 1u) / width;
+    let parts = repeated(GROUPS * COLUMNS, groups);
+    let rows_of_part = repeated(ROWS, groups);
 
     for (var s = first; s < end; s++) {
         begin_step(s);
@@ -111,7 +111,7 @@ fn main(
             //@ end
             // A loop over tiles, so that the update is not compiled for each; it picks one by selects, because an array of
             // tiles would be memory.
-            for (var part = 0u; part < GROUPS * COLUMNS; part++) {
+            for (var part = 0u; part < parts; part++) {
                 let group_of_rows = part / COLUMNS;
                 let column = part % COLUMNS;
                 //@ for g in GATES
@@ -125,15 +125,18 @@ fn main(
                 //@ end
                 //@ end
                 let unit = (block + column) * LANES + sub_lane;
-                for (var r = 0u; r < ROWS; r++) {
+                for (var r = 0u; r < rows_of_part; r++) {
                     let row = group_of_rows * ROWS + r;
+                    let gx_at = whole(gates_index(s, row0 + row, d, columns) + unit, sub_lane);
+                    let t = time_of(s, len[row], is_reverse);
+                    let y_at = whole(y_index(t, row0 + row, d) + unit, sub_lane);
                     if (s < len[row]) {
                         if (unit < recur.units4) {
                             var gh: array<vec4f, GATES>;
                             //@ for g in GATES
                             gh[${g}] = picked(sums_${g}, r) + bias_${g};
                             //@ end
-                            update(gh, s, row0 + row, len[row], base[row], d, unit);
+                            update(gh, s, row0 + row, gx_at, base[row], y_at, d, unit);
                         }
                     }
                 }

@@ -16,6 +16,7 @@ pub(super) const SLICES: &str = include_str!("../../shaders/lib/slices.wgsl");
 pub(super) const OWN: &str = include_str!("../../shaders/lib/own.wgsl");
 pub(super) const TEXEL: &str = include_str!("../../shaders/lib/texel.wgsl");
 const WHOLE: &str = include_str!("../../shaders/lib/whole.wgsl");
+const REPEATED: &str = include_str!("../../shaders/lib/repeated.wgsl");
 const WEIGHT_BUFFER: &str = include_str!("../../shaders/lib/weight_buffer.wgsl");
 const WEIGHT_TEXTURE: &str = include_str!("../../shaders/lib/weight_texture.wgsl");
 const STATE_BUFFER: &str = include_str!("../../shaders/lib/state_buffer.wgsl");
@@ -173,7 +174,7 @@ pub(super) const RECUR_TILE: KernelSpec = KernelSpec {
     name: "recur_tile",
     entry: "main",
     wgsl: include_str!("../../shaders/recur_tile.wgsl"),
-    libs: &[ACTIVATION, ADVANCE, INDEX, RECUR, WEIGHT_BUFFER, STATE_BUFFER, WHOLE],
+    libs: &[ACTIVATION, ADVANCE, INDEX, RECUR, WEIGHT_BUFFER, STATE_BUFFER, WHOLE, REPEATED],
     takes_cell: true,
     takes_rows: true,
     shuffles: true,
@@ -186,7 +187,17 @@ pub(super) const RECUR_TILE: KernelSpec = KernelSpec {
 };
 
 pub(super) const RECUR_TILE_TEXTURES: KernelSpec = KernelSpec {
-    libs: &[ACTIVATION, ADVANCE, INDEX, RECUR, TEXEL, WEIGHT_TEXTURE, STATE_TEXTURE, WHOLE],
+    libs: &[
+        ACTIVATION,
+        ADVANCE,
+        INDEX,
+        RECUR,
+        TEXEL,
+        WEIGHT_TEXTURE,
+        STATE_TEXTURE,
+        WHOLE,
+        REPEATED,
+    ],
     bindings: &[
         ("recur", Uniform),
         ("step", StepUniform),
@@ -206,7 +217,7 @@ pub(super) const GEMM_TILE: KernelSpec = KernelSpec {
     name: "gemm_tile",
     entry: "main",
     wgsl: include_str!("../../shaders/gemm_tile.wgsl"),
-    libs: &[INDEX, GEMM_ROWS, GEMM_BUFFERS, WHOLE],
+    libs: &[INDEX, GEMM_ROWS, GEMM_BUFFERS, WHOLE, REPEATED],
     shuffles: true,
     overrides: &["MODE", "GATHER"],
     consts: TILE_CONSTS,
@@ -214,7 +225,7 @@ pub(super) const GEMM_TILE: KernelSpec = KernelSpec {
 };
 
 pub(super) const GEMM_TILE_TEXTURES: KernelSpec = KernelSpec {
-    libs: &[INDEX, GEMM_ROWS, TEXEL, GEMM_TEXTURES, WHOLE],
+    libs: &[INDEX, GEMM_ROWS, TEXEL, GEMM_TEXTURES, WHOLE, REPEATED],
     bindings: &[
         ("gemm", Uniform),
         ("a", ReadTexture),
